@@ -1,0 +1,237 @@
+"""One dial and one door: profiles say how much evidence, `resolve` makes settings a checked `RunConfig`.
+
+Notebooks, the command line and `run.py` all pass through `resolve`, so a name, a type and a range exist once.
+Only the standard library is imported here.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from cm3t.coerce import ConfigError, coerce, nearest
+from cm3t.methods import OVERRIDES, Method, parse_method
+
+
+def _find_root() -> Path:
+    """CM3T_HOME, or the checkout this file stands in, or where the caller stands."""
+    if home := os.environ.get("CM3T_HOME"):
+        return Path(home).expanduser().resolve()
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+ROOT = _find_root()
+
+
+def data_dir() -> Path:
+    """Where the embedded benchmark lies."""
+    return ROOT / "data"
+
+
+def results_dir() -> Path:
+    """Where committed records, tables and figures lie."""
+    return ROOT / "results"
+
+
+def records_dir(profile: str) -> Path:
+    """Published records of a profile, committed."""
+    return results_dir() / "records" / profile
+
+
+def local_dir(profile: str) -> Path:
+    """Records this machine makes, git-ignored; the environment variable CM3T_LOCAL moves them."""
+    return Path(os.environ.get("CM3T_LOCAL") or results_dir() / "local") / profile
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much evidence to gather; which device does it is found, and recorded, not chosen here."""
+
+    name: str
+    purpose: str
+    seeds: tuple[int, ...]
+    train_clips: int | None  # None: all of them
+    eval_clips: int | None
+    epochs: int
+    batch_size: int
+    threads: int | None  # None: as torch finds
+    deterministic: bool
+    cell_timeout: int | None  # seconds a notebook cell may take; None: no limit
+
+
+_PROFILES = (
+    Profile(
+        name="smoke", purpose="prove that it runs; teach shapes",
+        seeds=(0,), train_clips=24, eval_clips=16, epochs=2, batch_size=8,
+        threads=1, deterministic=True, cell_timeout=120,
+    ),
+    Profile(
+        name="quick", purpose="see the effects on a laptop",
+        seeds=(0, 1), train_clips=400, eval_clips=200, epochs=5, batch_size=16,
+        threads=None, deterministic=False, cell_timeout=1800,
+    ),
+    Profile(
+        name="full", purpose="decide the claims: the released numbers",
+        seeds=(0, 1, 2, 3, 4), train_clips=None, eval_clips=None, epochs=20, batch_size=16,
+        threads=None, deterministic=False, cell_timeout=None,
+    ),
+    # Paper: Tables 1 and 4 give epochs to converge (6 to 56), no batch size, one number a row.
+    # Choice: 50 epochs, 64 clips a step, one seed.
+    Profile(
+        name="paper", purpose="the paper's own settings, on the real data",
+        seeds=(0,), train_clips=None, eval_clips=None, epochs=50, batch_size=64,
+        threads=None, deterministic=False, cell_timeout=None,
+    ),
+)  # fmt: skip
+PROFILES = {profile.name: profile for profile in _PROFILES}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything one training run depends on. A method field left None takes the method's own value."""
+
+    study: str = "adhoc"  # who asked for the run: a notebook's number, or a command
+    data: str = "rooms-kitchen"  # rooms-kitchen | epic
+    root: str | None = None  # folder of the data; None: the embedded benchmark
+    method: str = "mhva+pt"  # words of methods.py
+    cells: int | None = None
+    bottleneck: int | None = None
+    reduction: int | None = None
+    prefix_length: int | None = None
+    activation: str | None = None
+    adapter_input: str | None = None
+    learnable_scale: bool | None = None
+    scale: float | None = None
+    backbone: str = "video_swin_mini"
+    weights: str | None = "default"  # default: the shipped file; a path; None: random
+    seed: int = 0
+    profile: str = "smoke"
+    epochs: int = 0  # here and in the next three lines, None or 0 takes the profile's, or the tuned, value
+    batch_size: int = 0
+    train_clips: int | None = None
+    eval_clips: int | None = None
+    lr: float = 0.0  # peak learning rate
+    weight_decay: float = 0.05
+    warmup: float = 0.1  # share of all steps over which lr rises from 0
+    frames: int | None = None  # None: the backbone's
+    size: int | None = None  # pixels a side; None: the backbone's
+    anchored: bool = True  # False: every clip is shifted and flipped at random, so that place tells nothing
+    gap: int = 0  # 0: validation as filmed; 1-3: filmed again, ever further from training
+    score_split: str = "validation"  # tune: for choosing settings; validation: scored once
+    claims: tuple[str, ...] = ()  # ids of paper.CLAIMS that this run is evidence for
+
+    @property
+    def plugins(self) -> Method:
+        """The method with its overrides, parsed."""
+        return parse_method(self.method, **{name: getattr(self, name) for name in OVERRIDES})
+
+
+CHOICES = {
+    "data": ("rooms-kitchen", "epic"),
+    "profile": tuple(PROFILES),
+    "activation": ("relu", "tanh"),
+    "adapter_input": ("norm", "raw"),
+    "score_split": ("validation", "tune"),
+}
+RANGES = {
+    "cells": (1, 64),
+    "bottleneck": (1, 4096),
+    "reduction": (1, 4096),
+    "prefix_length": (1, 1024),
+    "scale": (-100.0, 100.0),
+    "seed": (0, 2**31 - 1),
+    "epochs": (1, 10_000),
+    "batch_size": (1, 65_536),
+    "train_clips": (1, 10**9),
+    "eval_clips": (1, 10**9),
+    "lr": (1e-9, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "warmup": (0.0, 0.9),
+    "frames": (1, 1024),
+    "size": (16, 2048),
+    "gap": (0, 3),
+}
+FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
+# Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
+UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
+# What says who asked and where the data lie, but moves no number.
+NOT_HASHED = ("study", "root", "profile", "claims", "method", *OVERRIDES)
+
+
+def resolve(profile: str = "smoke", **given) -> RunConfig:
+    """Settings in, a complete and checked `RunConfig` out.
+
+    Text is coerced to the field's type ("1e-3", "false", "[0, 1]"), so papermill and a shell may both speak.
+    Raises ConfigError for an unknown name, a value of the wrong type, out of range, or against the method.
+    """
+    types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(RunConfig)}
+    values = {"profile": profile} | given
+    for name in values:
+        if name not in types:
+            raise ConfigError(f"unknown setting {name!r}; {nearest(name, types)}")
+    values = {name: coerce(name, value, types[name]) for name, value in values.items()}
+    _check_choice("profile", values["profile"])
+    values["method"] = parse_method(values.get("method", RunConfig.method)).name
+    _fill(values)
+    for name, value in values.items():
+        _check_choice(name, value)
+        _check_range(name, value)
+    config = RunConfig(**values)
+    config.plugins  # noqa: B018  parsing raises where method and overrides do not agree
+    return config
+
+
+def _check_choice(name: str, value) -> None:
+    if name in CHOICES and value is not None and value not in CHOICES[name]:
+        raise ConfigError(f"{name}={value!r} is not known; {nearest(value, CHOICES[name])}")
+
+
+def _check_range(name: str, value) -> None:
+    if name in RANGES and value is not None and not RANGES[name][0] <= value <= RANGES[name][1]:
+        low, high = RANGES[name]
+        raise ConfigError(f"{name}={value!r} is out of range; it goes from {low:g} to {high:g}")
+
+
+def _fill(values: dict) -> None:
+    """What was left open: from the profile, then from the released tuning, then from the defaults."""
+    for name in FROM_PROFILE:
+        values[name] = values.get(name) or getattr(PROFILES[values["profile"]], name)
+    for field in fields(RunConfig):
+        values.setdefault(field.name, field.default)
+    if not values["lr"]:
+        values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"])
+
+
+def tuning_key(data: str, backbone: str, method: str) -> str:
+    """The entry of results/tuning.json for a data set, a backbone and a method."""
+    return f"{data}/{backbone}/{parse_method(method).name}"
+
+
+def tuned_lr(data: str, backbone: str, method: str) -> float:
+    """The released learning rate: best on `tune` in results/tuning.json, else the method family's default."""
+    path = results_dir() / "tuning.json"
+    table = json.loads(path.read_text()) if path.exists() else {}
+    entry = table.get(tuning_key(data, backbone, method))
+    return float(entry["lr"]) if entry else UNTUNED_LR[parse_method(method).trains]
+
+
+def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:
+    """The seeds to run: those given, or the profile's when none are."""
+    _check_choice("profile", profile)
+    given = tuple(coerce("seeds", seed, "int") for seed in coerce("seeds", seeds, "list"))
+    return given or PROFILES[profile].seeds
+
+
+def config_hash(config: RunConfig) -> str:
+    """12 hexadecimal digits over all that moves a number; data and weights have digests of their own."""
+    payload = {name: value for name, value in asdict(config).items() if name not in NOT_HASHED}
+    payload["method"] = asdict(config.plugins)
+    return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_id(config: RunConfig) -> str:
+    """A file name that reads: study--method--backbone--seed--hash."""
+    words = (config.study, config.method, config.backbone, f"seed{config.seed}", config_hash(config))
+    return "--".join(words)

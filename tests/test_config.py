@@ -1,0 +1,133 @@
+"""`resolve` lets through what can be right, and says what to write instead of what cannot."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cm3t import config
+from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for
+from cm3t.methods import AdapterSpec, parse_method
+
+
+def test_profiles_grow_from_smoke_to_full():
+    smoke, quick, full = (PROFILES[name] for name in ("smoke", "quick", "full"))
+    assert len(smoke.seeds) < len(quick.seeds) < len(full.seeds) == 5
+    assert smoke.epochs * smoke.train_clips < quick.epochs * quick.train_clips == 2000
+    assert smoke.threads == 1 and smoke.deterministic
+    assert full.train_clips is None and full.eval_clips is None
+
+
+def test_text_becomes_values():
+    given = resolve(
+        "smoke", lr="1e-3", anchored="false", epochs="7", cells="4", claims="['a', 'b']", size="None"
+    )
+    assert (given.lr, given.anchored, given.epochs, given.cells) == (1e-3, False, 7, 4)
+    assert given.claims == ("a", "b") and given.size is None
+
+
+def test_open_settings_come_from_the_profile():
+    for name, profile in PROFILES.items():
+        found = resolve(name, epochs=0, train_clips=0)
+        assert (found.epochs, found.batch_size) == (profile.epochs, profile.batch_size)
+        assert (found.train_clips, found.eval_clips) == (profile.train_clips, profile.eval_clips)
+    assert resolve("full", epochs=3).epochs == 3
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"metod": "pt"}, ["metod", "did you mean 'method'"]),
+        ({"method": "mvha+pt"}, ["mvha", "did you mean 'mhva'"]),
+        ({"method": "full+pt"}, ["stand alone"]),
+        ({"method": "mhva+adaptformer"}, ["choose one"]),
+        ({"method": "mhva+scale"}, ["modify adaptformer"]),
+        ({"method": "pt+pt"}, ["twice"]),
+        ({"method": "pt", "cells": 2}, ["cells=2", "no adapter", "leave"]),
+        ({"method": "mhva", "activation": "tanh"}, ["no prefix"]),
+        ({"epochs": "two"}, ["epochs='two'", "int", "8"]),
+        ({"epochs": -1}, ["out of range", "from 1"]),
+        ({"seed": True}, ["seed=True", "int"]),
+        ({"seed": 1.5}, ["seed=1.5"]),
+        ({"lr": "nan"}, ["lr='nan'"]),
+        ({"anchored": "maybe"}, ["anchored='maybe'", "true"]),
+        ({"gap": 4}, ["gap=4", "0 to 3"]),
+        ({"data": "epik"}, ["epik", "did you mean 'epic'"]),
+        ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
+        ({"method": None}, ["method=None"]),
+    ],
+)
+def test_a_wrong_setting_names_itself_and_the_remedy(given, words):
+    with pytest.raises(ConfigError) as error:
+        resolve(**given)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_the_ladder_reaches_mhva_one_factor_at_a_time():
+    steps = [
+        parse_method(words).adapter
+        for words in ("adaptformer", "adaptformer+cells", "adaptformer+cells+scale")
+    ]
+    steps += [parse_method("adaptformer+cells+scale+norm").adapter]
+    mhva = parse_method("mhva").adapter
+    factors = ("cells", "learnable_scale", "input")
+    for lower, upper in zip(steps, steps[1:], strict=False):
+        changed = [
+            f.name
+            for f in dataclasses.fields(AdapterSpec)
+            if getattr(lower, f.name) != getattr(upper, f.name)
+        ]
+        assert len(changed) == 1 and changed[0] in factors
+    assert [getattr(steps[-1], name) for name in factors] == [getattr(mhva, name) for name in factors]
+
+
+def test_words_in_any_order_are_one_method():
+    assert parse_method("PT + mhva") == parse_method("mhva+pt")
+    assert resolve(method="pt+mhva").method == "mhva+pt"
+    assert parse_method("linear").trains == "head" and parse_method("scratch").trains == "scratch"
+
+
+def test_bottlenecks():
+    assert [parse_method("mhva").adapter.width(c) for c in (128, 1024)] == [32, 256]
+    assert [parse_method("adaptformer").adapter.width(c) for c in (48, 96, 1024)] == [24, 48, 64]
+    assert parse_method("mhva", bottleneck=100).adapter.width(128) == 100
+    assert parse_method("adaptformer", reduction=8).adapter.width(1024) == 128
+
+
+def test_the_hash_sees_numbers_and_nothing_else():
+    base = resolve("quick", method="mhva+pt")
+    assert config_hash(base) == config_hash(
+        resolve("quick", method="pt+mhva", cells=2, study="02", claims=("x",))
+    )
+    moved = [{"seed": 1}, {"cells": 4}, {"lr": 0.5}, {"gap": 1}, {"anchored": False}, {"score_split": "tune"}]
+    hashes = {config_hash(resolve("quick", **change)) for change in moved}
+    assert len(hashes | {config_hash(base)}) == len(moved) + 1
+
+
+def test_the_hash_is_the_same_in_another_process():
+    code = "from cm3t.config import *; print(config_hash(resolve('full', seed=3)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == config_hash(resolve("full", seed=3))
+
+
+def test_a_run_id_is_a_file_name_that_reads():
+    name = run_id(resolve("smoke", study="02", method="adaptformer+pt", seed=3))
+    assert name.startswith("02--adaptformer+pt--video_swin_mini--seed3--") and "/" not in name
+
+
+def test_the_released_tuning_is_used_and_can_be_overruled(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    (tmp_path / "results").mkdir()
+    table = {config.tuning_key("rooms-kitchen", "video_swin_mini", "pt+mhva"): {"lr": 0.0042}}
+    (tmp_path / "results" / "tuning.json").write_text(json.dumps(table))
+    assert resolve(method="mhva+pt").lr == 0.0042
+    assert resolve(method="mhva+pt", lr=0.1).lr == 0.1
+    assert resolve(method="linear").lr == config.UNTUNED_LR["head"]
+
+
+def test_seeds_are_given_or_the_profiles():
+    assert seeds_for("quick") == (0, 1) and seeds_for("quick", "[3, 4]") == (3, 4)
+    with pytest.raises(ConfigError):
+        seeds_for("quick", "all")
