@@ -1,0 +1,47 @@
+"""CM3T: adapt a frozen video transformer to new data and new modalities by training small plugins.
+
+The letters below mean the same thing in every docstring, einops pattern, notebook and test.
+
+| symbol    | the paper's            | meaning and shape                                                            |
+|-----------|------------------------|------------------------------------------------------------------------------|
+| B T H W   | -                      | batch, frames, height, width: of the clip (pixels) or of the token map       |
+| C, D      | d                      | width of a block's tokens; of the pooled features                            |
+| N         | n                      | tokens: T * H * W, or of one attention window                                |
+| h         | heads                  | attention heads; a classifier is a *head* too, MHVA's parts are *cells*      |
+| g         | number of W's in Eq. 6 | MHVA's cells per side of the map: g * g cells, each with its own down and up  |
+| r         | bottleneck dimension   | width between an adapter's down- and up-projection                           |
+| s         | scaling factor, Eq. 1  | scale of an adapter's output: fixed (AdaptFormer) or learned (MHVA)           |
+| l         | length of E            | prefix tokens a block, Eq. 3-5                                               |
+| E         | E                      | the learned prefix embedding (l, C)                                          |
+| M, L, d_m | N, -, -                | side modalities; tokens and width of one modality's embedding (B, L, d_m)    |
+
+Importing `cm3t` is light: torch is imported when a name that needs it is first used.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "create": "cm3t.model",
+    "CM3T": "cm3t.model",
+    "backbone": "cm3t.backbones",
+    "cost_of": "cm3t.cost",
+    "load_run": "cm3t.records",
+    "results": "cm3t.records",
+    "resolve": "cm3t.config",
+}
+
+__all__ = ["__version__", *sorted(_LAZY)]
+
+
+def __getattr__(name: str):
+    """Import the module behind a public name on first use (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'cm3t' has no attribute {name!r}; public names are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    """The public names, so that tab completion finds the lazy ones."""
+    return sorted(__all__)

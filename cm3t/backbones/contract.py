@@ -1,0 +1,60 @@
+"""What a backbone offers to the plugins: an embedding, blocks with two open branches, a pool. Nothing else is assumed.
+
+A backbone is read, never rewritten: `cm3t.model` walks over its blocks and adds the plugins' outputs between the
+branches. Whatever keeps this contract can be adapted; whatever breaks it is refused by name.
+"""
+
+from torch import Tensor
+
+_BACKBONE = ("name", "clip", "width", "widths", "blocks", "embed", "advance", "pool", "prefix_length")
+_BLOCK = ("attention", "feedforward")
+
+
+class ContractError(TypeError):
+    """A backbone lacks something that a plugin needs; the message names the attribute and the block."""
+
+
+class Backbone:
+    """The contract, as a mixin for `torch.nn.Module`.
+
+    name           the name it was created by
+    clip           (T, H, W) of the clips it was made for
+    blocks         the blocks in order; each has
+                     attention(x, prefix=None) -> branch (B, T, H, W, C), norm inside, prefix = (k, v) each (l, C)
+                     feedforward(x) -> (z, branch): the normed input and the MLP branch, both (B, T, H, W, C)
+                     attn.project_prefix(E (l, C)) -> (k, v), each (l, C), by the frozen slices (prefix tuning only)
+    widths, width  C of each block; D of the features
+    prefix_length  l of prefix tuning's default preset here
+    embed(video)   (B, 3, T, H, W) -> (B, T', H', W', C)
+    advance(i, x)  the map that block i reads, where a stage begins
+    pool(x)        (B, T, H, W, C) -> (B, D)
+    """
+
+    def features_of(self, video: Tensor) -> Tensor:
+        """Video (B, 3, T, H, W) -> features (B, D) of the backbone alone."""
+        x = self.embed(video)
+        for i, block in enumerate(self.blocks):
+            x = self.advance(i, x)
+            x = x + block.attention(x)
+            x = x + block.feedforward(x)[1]
+        return self.pool(x)
+
+
+def check(backbone, *, prefixes: bool = False) -> None:
+    """Raise `ContractError` naming the first attribute that is missing, and the block it is missing from.
+
+    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do.
+    """
+    who = getattr(backbone, "name", type(backbone).__name__)
+    for attribute in _BACKBONE:
+        if not hasattr(backbone, attribute):
+            raise ContractError(f"backbone {who!r} has no `{attribute}`; see cm3t.backbones.contract.Backbone")
+    for i, block in enumerate(backbone.blocks):
+        for attribute in _BLOCK:
+            if not callable(getattr(block, attribute, None)):
+                raise ContractError(f"block {i} of {who!r} has no method `{attribute}(x)`; plugins have no place in it")
+        if prefixes and not hasattr(getattr(block, "attn", None), "project_prefix"):
+            raise ContractError(
+                f"block {i} of {who!r} has no `attn.project_prefix`: prefix tuning cannot open its attention; "
+                "use a method without `pt` (MHVA and AdaptFormer do not touch the attention)"
+            )
