@@ -1,0 +1,241 @@
+"""One JSON file a run: written whole or not at all, found again by its configuration, read without torch.
+
+A record has four parts. `run_id`. `run_info`: created_at, study, command, config, config_hash. `train_info`:
+status (ok, failed or cancelled), epochs (a list of dicts), epochs_to_converge, metrics as {split: {subset:
+{name: value}}}, trainable, backbone_parameters, share, seconds, peak_memory_mb. `meta_info`: see `provenance`.
+Local runs lie in results/local/<profile>/, published ones in results/records/<profile>/.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from cm3t.config import PROFILES, ROOT, RunConfig, config_hash, records_dir, resolve, run_id
+
+STATUSES = ("ok", "failed", "cancelled")
+PACKAGES = (
+    "cm3t",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pandas",
+    "av",
+    "opencv-python-headless",
+    "papermill",
+)
+BLOCKS = ("run_id", "run_info", "train_info", "meta_info")
+# Counts and costs of a run that `results` shows as columns beside its configuration.
+COSTS = ("epochs_to_converge", "trainable", "backbone_parameters", "share", "seconds", "peak_memory_mb")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: what was asked, what came out, and on what."""
+
+    run_id: str
+    run_info: dict
+    train_info: dict
+    meta_info: dict
+
+    @property
+    def status(self) -> str:
+        """ok, failed or cancelled."""
+        return self.train_info["status"]
+
+
+def new_record(config: RunConfig, train_info: dict, meta_info: dict) -> Record:
+    """A record of a run of `config`, stamped with the time; `train_info` needs a status of STATUSES."""
+    if train_info.get("status") not in STATUSES:
+        known = ", ".join(STATUSES)
+        raise ValueError(f"train_info['status'] is {train_info.get('status')!r}; known: {known}")
+    run_info = {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study": config.study,
+        "command": command_line(config),
+        "config": asdict(config),
+        "config_hash": config_hash(config),
+    }
+    return Record(run_id(config), run_info, train_info, meta_info)
+
+
+def command_line(config: RunConfig) -> str:
+    """The command that repeats a run: its profile, its learning rate, and what differs from the defaults."""
+    default, given = asdict(resolve(config.profile)), asdict(config)
+    skip = ("profile", "claims", "lr")
+    changed = {name: value for name, value in given.items() if value != default[name] and name not in skip}
+    flags = {"profile": config.profile} | changed | {"lr": config.lr}
+    return " ".join(["python -m cm3t.train", *(f"--{n.replace('_', '-')} {v}" for n, v in flags.items())])
+
+
+def save_record(record: Record, folder: Path | str) -> Path:
+    """Write `folder`/<run id>.json, atomically; a run that is not ok gets its status in the name, and no table.
+
+    A full disk, or a kill at any moment, leaves the file that was there; OSError names the path.
+    """
+    suffix = ".json" if record.status == "ok" else f".{record.status}.json"
+    return write_json(Path(folder) / (record.run_id + suffix), asdict(record))
+
+
+def write_json(path: Path, payload: dict) -> Path:
+    """Write JSON through a temporary neighbour, fsync and rename: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    text = json.dumps(_plain(payload), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        remedy = f"could not write it ({error.strerror}); what was there is untouched: make room, run again"
+        raise OSError(error.errno, remedy, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _plain(value):
+    """JSON's own types: numbers of other libraries unpacked, tuples as lists, not-a-number as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def load_run(path: Path | str) -> Record:
+    """Read one record; ValueError says which file is not one, and why."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return Record(**{block: content[block] for block in BLOCKS})
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); remove it and run its command again") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a record of a run: it needs {', '.join(BLOCKS)}") from error
+
+
+def find_record(folder: Path | str, hash: str, **digests: str) -> Record | None:
+    """The finished run with this configuration hash (and data=, weights= digests), or None: then run it."""
+    for path in sorted(Path(folder).glob(f"*--{hash}.json")):
+        record = load_run(path)
+        known = record.meta_info.get("digests", {})
+        if record.status == "ok" and all(known.get(name) == value for name, value in digests.items()):
+            return record
+    return None
+
+
+def load_all(folder: Path | str) -> list[Record]:
+    """All finished runs of a folder, oldest first; two studies' records of one run count once."""
+    records = [load_run(path) for path in sorted(Path(folder).glob("*.json")) if not path.name.startswith(".")]
+    records = [record for record in records if record.status == "ok"]
+    records.sort(key=lambda record: (record.run_info["created_at"], record.run_id))
+    return list({record.run_info["config_hash"]: record for record in reversed(records)}.values())[::-1]
+
+
+def to_frame(records: list[Record]) -> pd.DataFrame:
+    """One row a run: configuration, costs, and metrics as columns named split.subset.metric."""
+    rows = []
+    for record in records:
+        row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | record.run_info["config"]
+        row |= {name: record.train_info.get(name) for name in COSTS}
+        row["device"] = record.meta_info.get("hardware", {}).get("device")
+        for split, subsets in record.train_info.get("metrics", {}).items():
+            for subset, metrics in subsets.items():
+                row |= {f"{split}.{subset}.{name}": value for name, value in metrics.items()}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else ["run_id", "config_hash", *asdict(RunConfig()), *COSTS])
+
+
+def results(profile: str | None = None, study: str | None = None) -> pd.DataFrame:
+    """Published runs as a table (see `to_frame`); without a profile, of the largest complete one (for `study`)."""
+    profile = profile or largest_profile(study)
+    return to_frame(load_all(records_dir(profile))) if profile else to_frame([])
+
+
+def largest_profile(study: str | None = None) -> str | None:
+    """The largest profile whose published runs are complete; else the largest with any; else None."""
+    frames = {name: to_frame(load_all(records_dir(name))) for name in reversed(PROFILES)}
+    if study:
+        frames = {name: frame[frame["study"] == study] for name, frame in frames.items()}
+    frames = {name: frame for name, frame in frames.items() if len(frame)}
+    complete = [name for name, frame in frames.items() if is_complete(frame, name)]
+    return next(iter([*complete, *frames]), None)
+
+
+def is_complete(frame: pd.DataFrame, profile: str) -> bool:
+    """Does every configuration that was scored on validation have a run for each of the profile's seeds?"""
+    varying = ("seed", "study", "claims", "root", "profile")
+    keys = [name for name in asdict(RunConfig()) if name not in varying]
+    scored = frame[frame["score_split"] == "validation"]
+    groups = scored.groupby(keys, dropna=False)["seed"]
+    return len(scored) > 0 and all(set(PROFILES[profile].seeds) <= set(seeds) for _, seeds in groups)
+
+
+def save_timing(folder: Path | str, notebook: str, seconds: float, new_runs: int, **more) -> Path | None:
+    """Keep what a notebook took in `folder`/notebooks/; a resumed execution never replaces one that ran more."""
+    path = Path(folder) / "notebooks" / f"{notebook}.json"
+    if path.exists() and json.loads(path.read_text())["new_runs"] > new_runs:
+        return None
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    payload = {"notebook": notebook, "seconds": round(seconds, 1), "new_runs": new_runs, "created_at": stamp}
+    return write_json(path, payload | more)
+
+
+def timings(folder: Path | str) -> dict[str, dict]:
+    """What each notebook took under a profile's folder, by notebook stem."""
+    found = (json.loads(path.read_text()) for path in sorted((Path(folder) / "notebooks").glob("*.json")))
+    return {timing["notebook"]: timing for timing in found}
+
+
+def provenance(device: str | None = None, **digests: str) -> dict:
+    """What a number rests on: commit, versions, hardware, digests; `device` is told by who knows torch."""
+    return {
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "hardware": {
+            "device": device or "cpu",
+            "cpu": _cpu_name(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+            "os": f"{platform.system()} {platform.machine()}",
+        },
+        "digests": digests,
+    }
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,87 @@
+"""How sure a number is: means with 95 % t-intervals, and differences paired by seed.
+
+Every function here is pure: records in, numbers out.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from cm3t.methods import OVERRIDES, parse_method
+
+SCORE = "validation.all.action_top1"
+# What a table means when it does not say otherwise: the method's own values, validation as filmed.
+PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the half width of its 95 % t-interval over n runs; one run has none (half is nan)."""
+
+    mean: float
+    half: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return self.mean + self.half
+
+    def text(self, digits: int = 1, signed: bool = False) -> str:
+        """As a table prints it: `41.7 ± 0.9`, or `41.7` for a single run."""
+        mean = f"{self.mean:{'+' if signed else ''}.{digits}f}"
+        return mean if math.isnan(self.half) else f"{mean} ± {self.half:.{digits}f}"
+
+
+def interval(values) -> Interval:
+    """Mean and 95 % interval of a sample, by Student's t; ValueError if it is empty."""
+    values = [float(value) for value in values]
+    n = len(values)
+    if n == 0:
+        raise ValueError("no runs to take a mean of; run the study first: python -m cm3t.run --profile quick")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, math.nan, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return Interval(mean, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n), n)
+
+
+def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
+    """The runs of a configuration: what is named must match, what is not must be plain (see PLAIN).
+
+    Give `name=any` to let a setting vary; a method may be written in any order of its words.
+    """
+    if "method" in wanted and wanted["method"] is not any:
+        wanted["method"] = parse_method(wanted["method"]).name
+    for name, value in (PLAIN | wanted).items():
+        if value is any or not len(frame):
+            continue
+        column = frame[name]
+        frame = frame[column.isna() if value is None else column == value]
+    return frame
+
+
+def paired(frame: pd.DataFrame, ours: dict, against: dict, metric: str = SCORE) -> Interval | None:
+    """Difference `ours` - `against` over the seeds both ran, and its interval; None without such a seed."""
+    sides = [select(frame, **side).drop_duplicates("seed") for side in (ours, against)]
+    if any(side.empty or metric not in side for side in sides):
+        return None
+    first, second = (side.set_index("seed")[metric].dropna() for side in sides)
+    common = first.index.intersection(second.index)
+    return interval(first[common] - second[common]) if len(common) else None
+
+
+def summary(frame: pd.DataFrame, by: list[str], metric: str = SCORE) -> pd.DataFrame:
+    """One row a group: the `by` columns, mean, half width, n."""
+    rows = []
+    for key, runs in frame.groupby(by, dropna=False, sort=False):
+        found = interval(runs[metric].dropna())
+        rows.append(dict(zip(by, key, strict=True)) | {"mean": found.mean, "half": found.half, "n": found.n})
+    return pd.DataFrame(rows, columns=[*by, "mean", "half", "n"])

@@ -1,0 +1,55 @@
+"""Intervals and paired differences against numbers worked by hand, and selections that do not mix studies."""
+
+import math
+
+import pytest
+
+from cm3t.records import results, save_record
+from cm3t.stats import Interval, interval, paired, select, summary
+
+
+def test_an_interval_worked_by_hand():
+    found = interval([1.0, 2.0, 3.0])  # s = 1, t(2, 0.975) = 4.3027
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert (found.low, found.high) == (found.mean - found.half, found.mean + found.half)
+
+
+def test_one_run_has_no_interval_and_none_is_an_error():
+    assert math.isnan(interval([5.0]).half) and interval([5.0]).text() == "5.0"
+    with pytest.raises(ValueError, match="run the study"):
+        interval([])
+    assert Interval(1.234, 0.5, 3).text(signed=True) == "+1.2 ± 0.5"
+
+
+def test_a_difference_is_paired_by_seed(tmp_path, study, make_record):
+    from cm3t.config import records_dir
+
+    study("quick", [])
+    for seed, (ours, theirs) in enumerate([(50.0, 40.0), (30.0, 21.0), (44.0, 33.0)]):
+        for method, score in (("mhva+pt", ours), ("adaptformer+pt", theirs)):
+            save_record(make_record("quick", method=method, seed=seed, score=score), records_dir("quick"))
+    save_record(make_record("quick", method="mhva+pt", seed=8, score=0.0), records_dir("quick"))  # no partner
+    found = paired(results("quick"), {"method": "pt+mhva"}, {"method": "adaptformer+pt"})
+    assert (found.mean, found.n) == (10.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)  # far below the spread between seeds
+    assert paired(results("quick"), {"method": "mhva+pt"}, {"method": "linear"}) is None
+
+
+def test_sweeps_and_gaps_stay_out_of_a_plain_selection(study):
+    study("quick", [("mhva+pt", 40.0)])
+    study("quick", [("mhva+pt", 35.0)], bottleneck=16)
+    study("quick", [("mhva+pt", 20.0)], gap=2)
+    study("quick", [("mhva+pt", 60.0)], score_split="tune")
+    frame = results("quick")
+    assert len(frame) == 8 and len(select(frame, method="mhva+pt")) == 2
+    assert set(select(frame, method="mhva+pt", bottleneck=any)["bottleneck"].fillna(0)) == {0, 16}
+    assert len(select(frame, method="mhva+pt", gap=2)) == 2
+    assert select(frame.iloc[:0], method="mhva+pt").empty
+
+
+def test_a_summary_has_a_row_a_group(study):
+    study("quick", [("mhva+pt", 40.0), ("linear", 20.0)])
+    table = summary(select(results("quick")), ["method"])
+    assert list(table["method"]) and list(table["n"]) == [2, 2]
+    assert table.set_index("method")["mean"]["linear"] == pytest.approx(20.0, abs=0.7)
