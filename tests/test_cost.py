@@ -1,0 +1,45 @@
+"""Costs: published counts of parameters and multiply-accumulates, and formulas for what the plugins add."""
+
+import json
+
+import pytest
+
+from cm3t.cost import cost_of, main
+
+
+@pytest.mark.parametrize(
+    "method, trainable, share, gmacs",
+    [
+        ("linear", 0, "0.0", 281.33),
+        ("adaptformer+pt", 1_553_664 + 385_024, "2.2", 291.34),
+        ("mhva+pt", 10_865_944 + 385_024, "12.8", 294.83),
+    ],
+)
+def test_video_swin_b(method, trainable, share, gmacs):
+    cost = cost_of("video_swin_b", method=method, clip=(3, 32, 224, 224))
+    assert cost.params == 87_638_984 + trainable and cost.trainable == trainable
+    assert cost.reference == 88_048_984 and f"{100 * cost.share:.1f}" == share
+    assert cost.denominator == "video_swin_b with its 400-class head"
+    assert cost.macs / 1e9 == pytest.approx(gmacs, abs=0.005)
+
+
+def test_cells_cost_parameters_but_no_computation():
+    one, four = (cost_of("video_swin_mini", method="mhva", cells=g, bottleneck=16) for g in (1, 2))
+    assert one.macs == four.macs and one.trainable < four.trainable
+
+
+def test_macs_are_linear_in_frames_and_adapters_add_two_products_a_token():
+    short, long = (cost_of("video_swin_t", clip=(frames, 224, 224)).macs for frames in (16, 32))
+    assert long == 2 * short
+    extra = cost_of("video_swin_t", method="adaptformer", bottleneck=8, clip=(16, 224, 224)).macs - short
+    tokens = [(8 * 56**2, 96, 2), (8 * 28**2, 192, 2), (8 * 14**2, 384, 6), (8 * 7**2, 768, 2)]
+    assert extra == sum(2 * n * c * 8 * blocks for n, c, blocks in tokens)
+
+
+def test_full_fine_tuning_is_all_of_it():
+    assert cost_of("video_swin_mini", method="full").share == 1
+
+
+def test_command_prints_json(capsys):
+    main(["--backbone", "video_swin_mini", "--json"])
+    assert {row["method"] for row in json.loads(capsys.readouterr().out)} >= {"mhva+pt", "full"}
