@@ -104,6 +104,7 @@ class RunConfig:
     adapter_input: str | None = None
     learnable_scale: bool | None = None
     scale: float | None = None
+    match_cells: int | None = None
     backbone: str = "video_swin_mini"
     weights: str | None = "default"  # default: the shipped file; a path; None: random
     seed: int = 0
@@ -137,6 +138,7 @@ CHOICES = {
 }
 RANGES = {
     "cells": (1, 64),
+    "match_cells": (2, 64),
     "bottleneck": (1, 4096),
     "reduction": (1, 4096),
     "prefix_length": (1, 1024),

@@ -24,6 +24,7 @@ class AdapterSpec:
     scale: float = 0.1  # s, or where s starts
     input: str = "norm"  # "norm": after the block's frozen norm2; "raw": the residual stream, as AdaptFormer
     dropout: float = 0.0
+    match_cells: int | None = None  # one shared adapter with the parameters of this many cells per side
 
     def width(self, channels: int) -> int:
         """r for a block of C channels: `bottleneck`, or C // `reduction`; the smaller if both are given."""
@@ -71,6 +72,7 @@ ADAPTER_OVERRIDES = {
     "learnable_scale": "learnable_scale",
     "scale": "scale",
     "adapter_input": "input",
+    "match_cells": "match_cells",
 }
 PREFIX_OVERRIDES = {"prefix_length": "length", "activation": "activation"}
 OVERRIDES = (*ADAPTER_OVERRIDES, *PREFIX_OVERRIDES)
@@ -128,6 +130,8 @@ def _override(method: Method, given: dict) -> Method:
     adapter = {ADAPTER_OVERRIDES[name]: value for name, value in given.items() if name in ADAPTER_OVERRIDES}
     if len({"bottleneck", "reduction"} & set(adapter)) == 1:  # one of the two given: it alone decides r
         adapter = {"bottleneck": None, "reduction": None} | adapter
+    if adapter.get("match_cells") and (adapter.get("cells") or method.adapter.cells) > 1:
+        raise ConfigError("match_cells widens one shared adapter; give cells=1 with it")
     prefix = {PREFIX_OVERRIDES[name]: value for name, value in given.items() if name in PREFIX_OVERRIDES}
     return replace(
         method,

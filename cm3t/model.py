@@ -1,4 +1,4 @@
-"""CM3T: a frozen backbone, plugins beside its branches, classifier heads. Figure 2 of the paper is `features`."""
+"""CM3T: a frozen backbone, plugins beside its branches, classifier heads. Figure 2 is `features`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ class CM3T(nn.Module):
         return {k: v for k, v in state.items() if not (self.frozen and k.startswith("backbone."))}
 
     def load_plugin_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load a `plugin_state_dict()`, strictly: WeightsError lists every missing, unexpected, misshapen key."""
+        """Load a `plugin_state_dict()`, strictly: WeightsError lists every key that does not fit."""
         own = self.plugin_state_dict()
         problems = [f"missing key {k}" for k in own if k not in state]
         problems += [f"unexpected key {k}" for k in state if k not in own]
@@ -208,13 +208,14 @@ def _head(width: int, classes: int) -> nn.Linear:
 
 
 def _adapters(backbone: nn.Module, spec: AdapterSpec, clip: tuple[int, int, int]) -> nn.ModuleList:
-    cells = cells_of(backbone, spec.cells, clip)
+    """One adapter a block. A shared adapter that matches g x g cells has their r, g * g times over."""
+    cells = cells_of(backbone, spec.match_cells or spec.cells, clip)
     options = dict(scale=spec.scale, learnable_scale=spec.learnable_scale, dropout=spec.dropout)
     adapters = nn.ModuleList()
     for width, g in zip(backbone.widths, cells, strict=True):
         r = spec.width(width)
         if spec.cells == 1:
-            adapters.append(ParallelAdapter(width, r, **options))
+            adapters.append(ParallelAdapter(width, r * g * g, **options))
         else:
             adapters.append(MultiHeadVisionAdapter(width, r, cells=g, **options))
     return adapters
