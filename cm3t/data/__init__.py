@@ -1,0 +1,1 @@
+"""Data sets: every one is a list of `Clip`, collated into a `Batch`."""
