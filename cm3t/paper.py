@@ -1,0 +1,230 @@
+"""What the paper reports, as data: its tables, and every sentence that can turn out true or false.
+
+Source: arXiv 2501.03332v1, the text of the WACV 2025 paper. Tables 2, 3 and 5 are missing from that text; of Table 5
+one sentence survives (claim `caa-beats-mmca`), of Tables 2 and 3 none with a number. Nothing is filled in from memory.
+These numbers are the paper's alone: they never share a column with ours.
+"""
+
+from dataclasses import dataclass
+
+TITLE = "CM3T: Framework for Efficient Multimodal Learning for Inhomogeneous Interaction Datasets"
+MISSING_TABLES = (2, 3, 5)
+
+# Table 1, EPIC-KITCHENS-100: group, method, backbone, top-1 accuracy (%), epochs, GFLOPs as printed.
+# The GFLOPs mix protocols (views and frames differ between rows), so they are quoted and never compared.
+TABLE_1 = (
+    ("multimodal", "M&M Mix", "ViViT", 49.6, 50, ">4790"),
+    ("multimodal", "CM3T", "Video Swin-B", 48.2, 22, "616"),
+    ("multimodal", "CM3T", "CLIP-B", 50.1, 18, "754"),
+    ("PETL", "Dual-Path Adapters", "ViT-B", 35.8, 21, "642"),
+    ("PETL", "ST-Adapters", "ViT-B", 34.3, 18, "911"),
+    ("PETL", "Dual-Path Adapters", "CLIP-B", 44.8, 24, "642"),
+    ("PETL", "ST-Adapters", "CLIP-B", 44.1, 18, "911"),
+    ("PETL", "AdaptFormer + PT", "Video Swin-B", 28.7, 6, "357"),
+    ("PETL", "MHVA + PT", "Video Swin-B", 39.8, 14, "449"),
+    ("PETL", "MHVA + PT", "CLIP-B", 45.5, 13, "589"),
+)
+
+# Table 4, Video Swin-B: data, input, method, metric, value, epochs, trained parameters (% of the backbone).
+TABLE_4 = (
+    ("EK-100", "RGB", "Full finetuning", "top-1 (%)", 41.7, 49, 100.0),
+    ("EK-100", "RGB", "MHVA + PT", "top-1 (%)", 39.8, 14, 12.8),
+    ("EK-100", "multimodal", "Full finetuning + CAA", "top-1 (%)", 48.9, 56, 109.5),
+    ("EK-100", "multimodal", "CM3T", "top-1 (%)", 48.2, 22, 22.3),
+    ("UDIVA", "RGB", "Full finetuning", "mean MSE", 0.82, 51, 100.0),
+    ("UDIVA", "RGB", "MHVA + PT", "mean MSE", 0.85, 35, 12.8),
+    ("UDIVA", "multimodal", "Full finetuning + CAA", "mean MSE", 0.69, 32, 116.1),
+    ("UDIVA", "multimodal", "CM3T", "mean MSE", 0.69, 27, 28.9),
+    ("MPIIGI", "RGB", "Full finetuning", "mAP", 0.887, 17, 100.0),
+    ("MPIIGI", "RGB", "MHVA + PT", "mAP", 0.882, 8, 12.8),
+    ("MPIIGI", "multimodal", "Full finetuning + CAA", "mAP", 0.901, 18, 116.1),
+    ("MPIIGI", "multimodal", "CM3T", "mAP", 0.901, 9, 28.9),
+)
+
+# Table 6, EPIC-KITCHENS-100, supervised K400 pretraining: method, backbone, accuracy (%).
+TABLE_6 = (
+    ("Full finetuning", "ViViT-B", 37.4),
+    ("MHVA + PT", "ViViT-B", 38.1),
+    ("CM3T", "ViViT-B", 44.3),
+)
+
+# Sentences with a number that stand in no table.
+PROSE = {
+    "a fixed adapter scale instead of a learnable one (points)": (-1.1, "Sec. 3.2.2"),
+    "ReLU instead of tanh in prefix tuning (points)": (0.7, "Sec. 3.2.2"),
+    "CAA instead of MMCA (points)": (0.5, "Sec. 4.2.4, for Table 5"),
+    "MTV-B, RGB alone (top-1 %)": (46.7, "Sec. 4.2.4"),
+    "M&M Mix's gain from flow and audio (points)": (2.9, "Sec. 4.2.4"),
+    "CM3T's gain from flow and audio (points)": (8.4, "Sec. 4.2.4"),
+    "parameters a new modality adds (millions)": (5.8, "Sec. 4.4.1"),
+    "time of MHVA + PT as a part of full finetuning's": (1 / 3, "Sec. 4.4.1"),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of the paper that can turn out true or false, and what would test it.
+
+    `direction`: +1 `ours` is higher than `against`, -1 lower, 0 about equal; with a `margin` the two must lie no
+    further apart than that. `size` is the paper's, on its data. Without `ours` no comparison of runs tests it:
+    `why_not` says why, or what does instead.
+    """
+
+    id: str
+    where: str  # section and table
+    says: str  # the claim in our words, close to the text
+    metric: str  # a column of records.results, or a quantity
+    direction: int
+    size: float | None  # in the metric's unit; None where the paper gives none
+    notebook: str  # the number of the notebook that tests it
+    ours: dict | None = None  # settings of the runs on either side, for stats.paired
+    against: dict | None = None
+    margin: float = 0.0
+    why_not: str = ""
+
+
+ACTION = "validation.all.action_top1"
+MHVA_PT, ADAPTFORMER_PT, FULL = {"method": "mhva+pt"}, {"method": "adaptformer+pt"}, {"method": "full"}
+LATER = "its notebook is not part of this version"
+LICENSED = "needs the licensed recordings and the published weights"
+
+CLAIMS = (
+    Claim(
+        "mhva-beats-adaptformer", "Sec. 4.2.1, Table 1",
+        "MHVA + PT reaches a far higher accuracy than AdaptFormer's adapters + PT on a supervised backbone",
+        ACTION, +1, 11.1, "02", MHVA_PT, ADAPTFORMER_PT,
+    ),
+    Claim(
+        "small-bottleneck-suffices", "Sec. 3.2.2",
+        "Divided into heads, adapters learn better even with a smaller bottleneck",
+        ACTION, +1, None, "02", {"method": "mhva+pt", "reduction": 8}, ADAPTFORMER_PT,
+    ),
+    Claim(
+        "wide-bottleneck-helps-little", "Sec. 3.2.2",
+        "Increasing the bottleneck of one shared adapter raises accuracy only slightly",
+        ACTION, 0, None, "02", {"method": "adaptformer+pt", "reduction": 1}, ADAPTFORMER_PT, margin=2.0,
+    ),
+    Claim(
+        "cells-need-fixed-cameras", "Sec. 1",
+        "MHVA gains because things stay in their places before almost fixed cameras: without that, it gains less",
+        ACTION, +1, None, "02", why_not="a difference of differences: notebook 02 shows it with its interval",
+    ),
+    Claim(
+        "learnable-scale-helps", "Sec. 3.2.2",
+        "A learnable adapter scale is better than a fixed one",
+        ACTION, +1, 1.1, "03", MHVA_PT, {"method": "mhva+pt", "learnable_scale": False},
+    ),
+    Claim(
+        "relu-beats-tanh", "Sec. 3.2.2",
+        "ReLU in prefix tuning is better than tanh",
+        ACTION, +1, 0.7, "03", MHVA_PT, {"method": "mhva+pt", "activation": "tanh"},
+    ),
+    Claim(
+        "prefix-alone-is-weak", "Sec. 4.3",
+        "Prefix tuning alone does not work very well; together with MHVA it does",
+        ACTION, +1, None, "03", MHVA_PT, {"method": "pt"},
+    ),
+    Claim(
+        "close-to-full-finetuning", "Sec. 4.2.3, Table 4",
+        "With RGB alone, MHVA + PT is slightly below full finetuning",
+        ACTION, -1, 1.9, "07", MHVA_PT, FULL, margin=5.0,  # Choice: "slightly" is within 5 points
+    ),
+    Claim(
+        "multimodal-close-to-full", "Sec. 4.2.3, Table 4",
+        "With all modalities, CM3T is 0.7 points below full finetuning + CAA on EK-100",
+        ACTION, 0, 0.7, "07", margin=2.0, why_not=LATER,
+    ),
+    Claim(
+        "regression-close-to-full", "Sec. 4.2.3, Table 4",
+        "On UDIVA CM3T and full finetuning + CAA have the same mean MSE",
+        "mean MSE", 0, 0.0, "07", why_not=LATER,
+    ),
+    Claim(
+        "multilabel-close-to-full", "Sec. 4.2.3, Table 4",
+        "On MPIIGI CM3T and full finetuning + CAA have the same mAP",
+        "mAP", 0, 0.0, "07", why_not=LATER,
+    ),
+    Claim(
+        "modalities-help", "Sec. 4.2.4, Tables 1 and 4",
+        "Adding flow and audio by cross-attention adapters raises EK-100 accuracy",
+        ACTION, +1, 8.4, "04", why_not=LATER,
+    ),
+    Claim(
+        "caa-beats-mmca", "Sec. 4.2.4 (Table 5 itself is missing)",
+        "CAA is more accurate than MMCA",
+        ACTION, +1, 0.5, "05", why_not=LATER,
+    ),
+    Claim(
+        "share-of-mhva-pt", "Abstract, Table 4",
+        "MHVA + PT trains 12.8 % of the backbone's parameters",
+        "share", 0, 12.8, "06", why_not="a count, not a comparison of runs: the default preset prints 12.8 %",
+    ),
+    Claim(
+        "share-of-cm3t", "Abstract, Sec. 4.2.3, Table 4",
+        "Two more modalities bring the trained share to 22.3 % (28.9 % in two rows of Table 4)",
+        "share", 0, 22.3, "06", why_not="text and table disagree; " + LATER,
+    ),
+    Claim(
+        "parameters-of-a-modality", "Sec. 4.4.1",
+        "A new modality adds 5.8 million parameters on Video Swin-B",
+        "parameters", 0, 5.8, "06", why_not=LATER,
+    ),
+    Claim(
+        "model-agnostic", "Sec. 4.4, Table 6",
+        "On a frozen ViViT-B, MHVA + PT is better than full finetuning",
+        ACTION, +1, 0.7, "06", why_not=LATER,
+    ),
+    Claim(
+        "better-than-petl", "Sec. 4.2.1, Table 1",
+        "With the same supervised pretraining, MHVA + PT beats dual-path and ST-adapters",
+        ACTION, +1, 4.0, "08", why_not=LATER,
+    ),
+    Claim(
+        "petl-needs-self-supervision", "Sec. 1, Table 1",
+        "Earlier adapters work well only on contrastively or self-supervised pretrained backbones",
+        ACTION, +1, 9.0, "08", why_not=LATER,
+    ),
+    Claim(
+        "distant-source-fails", "Sec. 5",
+        "If the pretraining data are very unlike the target, results are not good",
+        ACTION, -1, None, "08", why_not=LATER,
+    ),
+    Claim(
+        "reuse-across-datasets", "Sec. 1 and 5",
+        "Cross-modal adapters trained on one dataset help another, smaller one",
+        ACTION, +1, None, "09", why_not=LATER,
+    ),
+    Claim(
+        "converges-in-fewer-epochs", "Sec. 4.4.1, Table 4",
+        "MHVA + PT needs fewer epochs than full finetuning (14 against 49)",
+        "epochs_to_converge", -1, 35.0, "10", MHVA_PT, FULL,
+    ),
+    Claim(
+        "a-third-of-the-time", "Sec. 4.4.1",
+        "MHVA + PT takes a third of full finetuning's time",
+        "seconds", -1, None, "10", why_not="a ratio of times: notebook 10 prints it",
+    ),
+    Claim(
+        "state-of-the-art-with-clip", "Sec. 4.2.1, Table 1",
+        "With CLIP-B, CM3T beats M&M Mix on EK-100",
+        ACTION, +1, 0.5, "11", why_not=LICENSED,
+    ),
+    Claim(
+        "close-to-mm-mix", "Sec. 4.2.1, Table 1",
+        "With Video Swin-B, CM3T is 1.4 points below M&M Mix at a thirteenth of the trained parameters",
+        ACTION, -1, 1.4, "11", why_not=LICENSED,
+    ),
+    Claim(
+        "as-good-as-fat", "Sec. 4.2.2 (Tables 2 and 3 are missing)",
+        "On UDIVA and MPIIGI, CM3T equals FAt transformers with about a fifth of the trained parameters",
+        "mean MSE, mAP", 0, None, "11", why_not=LICENSED,
+    ),
+)  # fmt: skip
+
+
+def claim(id: str) -> Claim:
+    """The claim of this id; KeyError lists the known ones."""
+    for found in CLAIMS:
+        if found.id == id:
+            return found
+    raise KeyError(f"no claim {id!r}; known: {', '.join(found.id for found in CLAIMS)}")

@@ -1,0 +1,87 @@
+"""The paper's tables agree with its own prose, and each claim says where it stands and what tests it."""
+
+import pytest
+
+from cm3t import ledger, paper
+from cm3t.config import resolve
+from cm3t.ledger import judge
+from cm3t.paper import CLAIMS, TABLE_1, TABLE_4, TABLE_6, claim
+from cm3t.records import results, save_record
+
+
+def test_the_tables_agree_with_the_sentences_about_them():
+    top1 = {(method, backbone): value for _, method, backbone, value, *_ in TABLE_1}
+    mhva, adaptformer = top1["MHVA + PT", "Video Swin-B"], top1["AdaptFormer + PT", "Video Swin-B"]
+    assert mhva - adaptformer == pytest.approx(claim("mhva-beats-adaptformer").size)
+    cm3t = top1["CM3T", "Video Swin-B"]
+    assert top1["M&M Mix", "ViViT"] - cm3t == pytest.approx(claim("close-to-mm-mix").size)
+    assert cm3t - mhva == pytest.approx(paper.PROSE["CM3T's gain from flow and audio (points)"][0])
+    assert top1["CM3T", "CLIP-B"] - top1["M&M Mix", "ViViT"] == pytest.approx(claim("state-of-the-art-with-clip").size)
+    table4 = {(data, given, method): value for data, given, method, _, value, *_ in TABLE_4}
+    assert table4["EK-100", "RGB", "MHVA + PT"] == mhva and table4["EK-100", "multimodal", "CM3T"] == cm3t
+    assert table4["EK-100", "RGB", "Full finetuning"] - mhva == pytest.approx(claim("close-to-full-finetuning").size)
+    assert TABLE_6[1][2] - TABLE_6[0][2] == pytest.approx(claim("model-agnostic").size)
+
+
+def test_epochs_and_shares_stand_in_both_tables():
+    epochs = {method: epochs for _, method, backbone, _, epochs, _ in TABLE_1 if backbone == "Video Swin-B"}
+    ek100 = {row[2]: row for row in TABLE_4 if row[0] == "EK-100"}
+    assert ek100["MHVA + PT"][5] == epochs["MHVA + PT"] and ek100["CM3T"][5] == epochs["CM3T"]
+    assert {row[6] for row in TABLE_4} == {12.8, 22.3, 28.9, 100.0, 109.5, 116.1}
+    assert ek100["Full finetuning"][5] - ek100["MHVA + PT"][5] == claim("converges-in-fewer-epochs").size
+
+
+def test_missing_tables_stay_missing():
+    assert paper.MISSING_TABLES == (2, 3, 5)
+    assert not any(hasattr(paper, f"TABLE_{number}") for number in paper.MISSING_TABLES)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_is_complete(claim):
+    assert claim.says and claim.where and claim.direction in (-1, 0, 1) and claim.notebook.isdigit()
+    if claim.ours is None:
+        assert claim.why_not and claim.against is None
+    else:
+        assert resolve(**claim.ours) != resolve(**claim.against)
+        assert claim.direction or claim.margin, "an equality needs a margin"
+
+
+def test_ids_are_unique_and_an_unknown_one_lists_them():
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    with pytest.raises(KeyError, match="mhva-beats-adaptformer"):
+        claim("mhva")
+
+
+@pytest.mark.parametrize(
+    "ours, seeds, status",
+    [
+        (40.0, 5, ledger.REPRODUCED),
+        (40.0, 2, ledger.SAME),
+        (30.2, 5, ledger.SAME),
+        (29.0, 5, ledger.NOT_SEEN),
+    ],
+)
+def test_a_status_follows_from_the_paired_interval(study, make_record, ours, seeds, status):
+    from cm3t.config import records_dir
+
+    study("full", [])
+    for seed in range(seeds):
+        wobble = (-1) ** seed * 2.0
+        for method, score in (("mhva+pt", ours + wobble), ("adaptformer+pt", 30.0 + seed / 10)):
+            save_record(make_record("full", method=method, seed=seed, score=score), records_dir("full"))
+    verdict = judge(claim("mhva-beats-adaptformer"), results("full"), "full")
+    assert verdict.status == status and verdict.difference.n == seeds
+
+
+def test_slightly_below_is_not_far_below(study):
+    study("full", [("full", 50.0), ("mhva+pt", 48.0)])
+    assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.REPRODUCED
+    study("full", [("mhva+pt", 20.0)])
+    assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.NOT_SEEN
+
+
+def test_the_ledger_without_runs_claims_nothing(study):
+    study("full", [])
+    table = ledger.ledger()
+    assert len(table) == len(CLAIMS) and set(table["status"]) <= {ledger.NOT_RUN, ledger.NOT_TESTABLE}
+    assert not any("paper" in name and "ours" in name for name in table)
