@@ -1,0 +1,136 @@
+"""Figures in the house's colours, the same in every plot and diagram, and the same bytes from the same records.
+
+Each function takes a table from `records.results`, draws on a new figure and returns it; none shows or saves it.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from cm3t.stats import SCORE, interval, select
+
+# Figure 2 of the paper, in colour-blind-safe forms: MHVA blue, prefix tuning vermilion, CAA green.
+MHVA, PREFIX, CAA, FULL = "#0072B2", "#D55E00", "#009E73", "#000000"
+GREYS = {"scratch": "#4D4D4D", "adaptformer": "#7F7F7F", "linear": "#B3B3B3"}
+LABELS = {"mhva": "MHVA", "pt": "PT", "adaptformer": "AdaptFormer", "full": "Full fine-tuning"}
+LABELS |= {"linear": "Linear probe", "scratch": "From scratch"}
+
+STYLE = {
+    "figure.figsize": (6.4, 3.6),
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "cm3t",
+}
+
+
+@contextmanager
+def house():
+    """Matplotlib in the house's style, for as long as the context lasts."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def colour(method: str) -> str:
+    """The colour of a method: that of its leading idea."""
+    words = method.split("+")
+    if "mhva" in words:
+        return MHVA
+    if words[0] == "pt":
+        return PREFIX
+    if "caa" in words:
+        return CAA
+    return FULL if words[0] == "full" else GREYS.get(words[0], "#999999")
+
+
+def label(method: str) -> str:
+    """A method as the paper writes it."""
+    return " + ".join(LABELS.get(word, word) for word in method.split("+"))
+
+
+def methods_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> plt.Figure:
+    """One row a method, best on top: the mean with its 95 % interval, and below it every run as a dot."""
+    runs = select(frame)
+    order = runs.groupby("method")[metric].mean().sort_values().index
+    with house():
+        figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.36 * max(len(order), 2)))
+        for row, method in enumerate(order):
+            values = runs.loc[runs["method"] == method, metric].dropna()
+            found = interval(values)
+            axes.errorbar(found.mean, row, xerr=found.half, fmt="|", ms=12, capsize=3, color=colour(method))
+            axes.plot(values, [row - 0.25] * len(values), "o", ms=3.5, alpha=0.5, mew=0, color=colour(method))
+        axes.set(yticks=range(len(order)), yticklabels=[label(m) for m in order], xlabel=readable(metric), title=title)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def cost_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> plt.Figure:
+    """Accuracy against the trained share of the backbone (log scale), one mark a method."""
+    runs = select(frame)
+    with house():
+        figure, axes = plt.subplots()
+        for method, group in runs.groupby("method", sort=True):
+            found = interval(group[metric].dropna())
+            share = group["share"].iloc[0]
+            axes.errorbar(share, found.mean, yerr=found.half, fmt="o", ms=6, capsize=3, color=colour(method))
+            axes.annotate(label(method), (share, found.mean), textcoords="offset points", xytext=(7, 4), fontsize=8)
+        axes.set(
+            xscale="log",
+            xticks=[0.1, 1, 10, 100],
+            xticklabels=["0.1", "1", "10", "100"],
+            xlabel="trained parameters (% of the backbone)",
+            ylabel=readable(metric),
+            title=title,
+        )
+    return figure
+
+
+def sweep_plot(frame: pd.DataFrame, setting: str, metric: str = SCORE, title: str = "") -> plt.Figure:
+    """The metric against one setting (bottleneck, cells, gap, ...), a line a method with its 95 % band."""
+    runs = select(frame, **{setting: any}).dropna(subset=[setting, metric])
+    with house():
+        figure, axes = plt.subplots()
+        for method, group in runs.groupby("method", sort=True):
+            points = [(value, interval(found[metric])) for value, found in group.groupby(setting)]
+            x = [float(value) for value, _ in points]
+            axes.plot(x, [found.mean for _, found in points], "o-", ms=4, color=colour(method), label=label(method))
+            low, high = [found.low for _, found in points], [found.high for _, found in points]
+            axes.fill_between(x, low, high, color=colour(method), alpha=0.12, lw=0)
+        axes.set(xlabel=setting.replace("_", " "), ylabel=readable(metric), title=title)
+        if len(runs):
+            axes.legend()
+    return figure
+
+
+def readable(metric: str) -> str:
+    """A column name as an axis says it: `validation.all.action_top1` is "action top-1 (%)"."""
+    *place, name = metric.split(".")
+    words = name.replace("_top1", " top-1 (%)").replace("_top5", " top-5 (%)").replace("_", " ")
+    subset = place[-1] if place and place[-1] != "all" else ""
+    return f"{words}, {subset}" if subset else words
+
+
+def save_figure(figure: plt.Figure, path: Path) -> list[Path]:
+    """Write `path`.png and `path`.svg, without dates or versions inside, and close the figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = [path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")]
+    with house():
+        figure.savefig(made[0], metadata={"Software": None})
+        figure.savefig(made[1], metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return made

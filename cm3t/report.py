@@ -1,0 +1,237 @@
+"""Records in, pages out: tables, figures, the claims ledger and the README's numbers, each a pure function of records.
+
+    python -m cm3t.report              all of them, for the largest complete profile
+    python -m cm3t.report readme       the README's generated blocks; --check fails if they are stale
+    python -m cm3t.report tuning       results/tuning.json, from the records scored on `tune`
+
+The paper's numbers and ours never share a column, and every page says that rooms is synthetic.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from cm3t import config, figures
+from cm3t.config import PROFILES, records_dir, tuning_key
+from cm3t.figures import label
+from cm3t.ledger import ledger
+from cm3t.records import largest_profile, load_all, results, timings, write_json
+from cm3t.stats import SCORE, Interval, interval, paired, select
+
+SYNTHETIC = (
+    "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
+    "comparable among themselves, not with the paper's numbers."
+)
+EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
+SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
+# The comparisons the README and notebook 02 rest on: ours, against.
+CONTRASTS = (
+    ("mhva+pt", "adaptformer+pt"),
+    ("mhva", "adaptformer"),
+    ("mhva+pt", "mhva"),
+    ("mhva+pt", "full"),
+    ("mhva+pt", "linear"),
+)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as GitHub markdown, numbers as they are, nothing for what is missing."""
+    cells = [[str(name) for name in table.columns]]
+    cells += [["" if pd.isna(value) else str(value) for value in row] for row in table.itertuples(index=False)]
+    rule = ["---"] * len(table.columns)
+    lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (cells[0], rule, *cells[1:]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def methods_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a method, best first: trained share, accuracy on all and on each subset (mean ± 95 %), epochs, n."""
+    runs = select(frame)
+    rows = []
+    for method, group in runs.groupby("method", sort=True):
+        row = {"method": label(method), "trained (%)": f"{group['share'].iloc[0]:.1f}"}
+        for subset, heading in SUBSETS.items():
+            values = group.get(f"{subset}.action_top1", pd.Series(dtype=float)).dropna()
+            row[heading] = interval(values).text() if len(values) else ""
+        row["epochs to converge"] = f"{group['epochs_to_converge'].mean():.1f}"
+        row["minutes a run"] = f"{group['seconds'].mean() / 60:.1f}"
+        rows.append(row | {"n": len(group), "order": -group[SCORE].mean()})
+    columns = ["method", "trained (%)", *SUBSETS.values(), "epochs to converge", "minutes a run", "n"]
+    return pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")[columns]
+
+
+def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SCORE) -> pd.DataFrame:
+    """One row a contrast of methods: the difference paired over seeds, with its 95 % interval, and n."""
+    rows = []
+    for ours, against in contrasts:
+        found = paired(frame, {"method": ours}, {"method": against}, metric)
+        if found is not None:
+            row = {"contrast": f"{label(ours)} - {label(against)}", "paired difference": found.text(signed=True)}
+            rows.append(row | {"95 % interval": _range(found), "n": found.n})
+    return pd.DataFrame(rows, columns=["contrast", "paired difference", "95 % interval", "n"])
+
+
+def _range(found: Interval) -> str:
+    return "" if found.n < 2 else f"{found.low:+.1f} to {found.high:+.1f}"
+
+
+def runtime_table() -> pd.DataFrame:
+    """One row a notebook: minutes in each profile, with the device, as the published executions took them."""
+    taken = {name: timings(records_dir(name)) for name in PROFILES}
+    rows = [
+        {"notebook": stem} | {name: _took(found.get(stem)) for name, found in taken.items() if found}
+        for stem in sorted({stem for found in taken.values() for stem in found})
+    ]
+    return pd.DataFrame(rows, columns=["notebook", *(name for name, found in taken.items() if found)])
+
+
+def _took(timing: dict | None) -> str:
+    """12 s or 4.5 min, and on what."""
+    if timing is None:
+        return ""
+    seconds = timing["seconds"]
+    spent = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    return f"{spent}, {timing['device']}" if timing.get("device") else spent
+
+
+def runtime_row(notebook: str) -> str:
+    """What one notebook takes, by profile, for its opening: `smoke 12 s, cpu · quick 4.5 min, cpu`."""
+    table = runtime_table()
+    rows = table[table["notebook"].str.startswith(notebook)] if len(table) else table
+    if rows.empty:
+        return "not measured yet"
+    return " · ".join(f"{name} {value}" for name, value in rows.iloc[0].items() if name != "notebook" and value)
+
+
+def footer(profile: str | None) -> str:
+    """Under each table: synthetic, the profile, how many runs, on what, and the digest of the records."""
+    found = load_all(records_dir(profile)) if profile else []
+    if not found:
+        return SYNTHETIC
+    devices = sorted({record.meta_info["hardware"]["device"] for record in found})
+    digest = hashlib.sha256("\n".join(sorted(record.run_id for record in found)).encode()).hexdigest()[:12]
+    return (
+        f"{SYNTHETIC} Profile `{profile}`: {len(found)} runs on {', '.join(devices)}, "
+        f"[records](../../records/{profile}) `{digest}`. Mean ± 95 % t-interval over seeds."
+    )
+
+
+def save_table(table: pd.DataFrame, path: Path, title: str, note: str) -> list[Path]:
+    """Write `path`.md (title, table, note) and `path`.csv (the same cells)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = [path.with_name(path.name + ".md"), path.with_name(path.name + ".csv")]
+    made[0].write_text(f"# {title}\n\n{markdown(table)}\n\n{note}\n", encoding="utf-8")
+    table.to_csv(made[1], index=False, lineterminator="\n")
+    return made
+
+
+def write_all(profile: str | None = None) -> list[Path]:
+    """Every table and figure of a profile, by default the largest complete one, and the README's blocks."""
+    profile = profile or largest_profile()
+    made = []
+    if profile:
+        frame, note = results(profile), footer(profile)
+        tables = config.results_dir() / "tables" / profile
+        made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", note)
+        made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
+        made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
+        title = f"rooms-kitchen (synthetic), profile {profile}"
+        pictures = config.results_dir() / "figures" / profile
+        made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
+        made += figures.save_figure(figures.cost_plot(frame, title=title), pictures / "02_cost")
+    made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
+    return [*made, write_readme()]
+
+
+def readme_blocks() -> dict[str, str]:
+    """What stands between the README's markers: `results` and `times`."""
+    profile, times = largest_profile(), runtime_table()
+    blocks = {"results": EMPTY, "times": markdown(times) if len(times) else "Not measured yet."}
+    if profile:
+        frame = results(profile)
+        differences = [
+            f"{row['contrast']}: {row['paired difference']} points (n={row['n']})"
+            for _, row in differences_table(frame).iterrows()
+        ]
+        note = footer(profile).replace("../../records", "results/records")
+        parts = [
+            f"![Accuracy of each method](results/figures/{profile}/02_methods.png)",
+            markdown(methods_table(frame)),
+            "Paired over seeds: " + "; ".join(differences) + "." if differences else "",
+            note,
+        ]
+        blocks["results"] = "\n\n".join(part for part in parts if part)
+    return blocks
+
+
+def render(text: str, blocks: dict[str, str]) -> str:
+    """Replace what stands between `<!-- name:start -->` and `<!-- name:end -->`; ValueError without the markers."""
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name}:start -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+        text, count = pattern.subn(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
+        if count != 1:
+            raise ValueError(f"README.md needs <!-- {name}:start --> and <!-- {name}:end --> once, found {count}")
+    return text
+
+
+def write_readme() -> Path:
+    """Bring the README's generated blocks up to date with the records."""
+    path = config.ROOT / "README.md"
+    path.write_text(render(path.read_text(encoding="utf-8"), readme_blocks()), encoding="utf-8")
+    return path
+
+
+def stale_readme() -> bool:
+    """Does the README say something else than the records?"""
+    text = (config.ROOT / "README.md").read_text(encoding="utf-8")
+    return render(text, readme_blocks()) != text
+
+
+def write_tuning(profile: str | None = None) -> Path:
+    """results/tuning.json: for each method the learning rate with the best mean on `tune`, and the runs behind it.
+
+    ValueError if the methods did not try the same rates: tuning effort is equal, or the comparison is not.
+    """
+    profiles = [profile] if profile else list(reversed(PROFILES))
+    frames = [select(results(name), score_split="tune", method=any) for name in profiles]
+    frame = next((found for found in frames if len(found)), None)
+    if frame is None:
+        raise ValueError("no published records were scored on `tune`; run the sweep first, then --publish")
+    rates = frame.groupby("method")["lr"].agg(lambda tried: tuple(sorted(set(tried))))
+    if rates.nunique() > 1:
+        tried = "; ".join(f"{method} {', '.join(map(str, found))}" for method, found in rates.items())
+        raise ValueError(f"unequal tuning: {tried}. Run the missing learning rates, then publish again")
+    table = {}
+    for (data, backbone, method), runs in frame.groupby(["data", "backbone", "method"]):
+        means = runs.groupby("lr")["tune.all.action_top1"].mean()
+        entry = {"lr": float(means.idxmax()), "tried": {f"{lr:g}": round(mean, 3) for lr, mean in means.items()}}
+        table[tuning_key(data, backbone, method)] = entry | {"runs": sorted(runs["run_id"])}
+    return write_json(config.results_dir() / "tuning.json", table)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m cm3t.report", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", default="all", choices=["all", "readme", "ledger", "tuning"])
+    parser.add_argument("--profile", choices=list(PROFILES), help="default: the largest complete one")
+    parser.add_argument("--check", action="store_true", help="with readme: change nothing, fail if it is stale")
+    given = parser.parse_args(arguments)
+    if given.what == "ledger":
+        print(markdown(ledger(given.profile)))
+    elif given.what == "readme" and given.check:
+        if stale_readme():
+            print("README.md and the records disagree; run: python -m cm3t.report readme", file=sys.stderr)
+            return 1
+    else:
+        makers = {"all": lambda: write_all(given.profile), "readme": lambda: [write_readme()]}
+        makers["tuning"] = lambda: [write_tuning(given.profile)]
+        for path in makers[given.what]():
+            print(path.relative_to(config.ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Pages are pure functions of records: same bytes twice, paper and ours apart, synthetic named everywhere."""
+
+import json
+
+import pytest
+
+from cm3t import config, figures, report
+from cm3t.records import load_all, records_dir, results, save_timing
+
+SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]
+README = "# x\n<!-- results:start -->\nold\n<!-- results:end -->\nkept\n<!-- times:start -->\n<!-- times:end -->\n"
+
+
+@pytest.fixture
+def published(study, tmp_path):
+    """Runs of four methods at quick, a timing, and a README with markers."""
+    study("quick", SCORES)
+    save_timing(records_dir("quick"), "02_mhva_vs_adaptformer", 300.0, 8, device="cpu")
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def test_the_methods_table_is_sorted_and_has_intervals(published):
+    table = report.methods_table(results("quick"))
+    assert list(table["method"]) == ["Full fine-tuning", "MHVA + PT", "AdaptFormer + PT", "Linear probe"]
+    assert set(table["n"]) == {2} and table["action top-1"].str.contains(" ± ").all()
+    assert table["tail classes"].eq("").all()  # the invented runs have no tail: nothing is made up
+
+
+def test_differences_are_listed_only_where_both_sides_ran(published):
+    table = report.differences_table(results("quick"))
+    assert list(table["contrast"])[0] == "MHVA + PT - AdaptFormer + PT" and len(table) == 3
+    assert table["paired difference"][0].startswith("+")
+
+
+def test_markdown_is_a_table_whatever_the_cells_hold():
+    import pandas as pd
+
+    text = report.markdown(pd.DataFrame({"a|b": ["x|y", None], "n": [1, 2]}))
+    assert text.splitlines() == ["| a\\|b | n |", "| --- | --- |", "| x\\|y | 1 |", "|  | 2 |"]
+
+
+def test_pages_are_the_same_bytes_twice_and_say_that_they_are_synthetic(published):
+    first = {path: path.read_bytes() for path in report.write_all()}
+    assert first == {path: path.read_bytes() for path in report.write_all()}
+    names = {path.name for path in first}
+    assert {"02_methods.md", "02_methods.csv", "02_methods.png", "02_methods.svg", "ledger.md", "README.md"} <= names
+    for path, content in first.items():
+        if path.suffix == ".md":
+            assert b"synthetic" in content, path
+        if path.suffix == ".csv":
+            header = content.decode().splitlines()[0].split(",")
+            assert not any("paper" in name and "ours" in name for name in header)
+
+
+def test_the_readme_follows_the_records(published, tmp_path):
+    assert report.stale_readme()
+    report.write_readme()
+    text = (tmp_path / "README.md").read_text()
+    assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text and "5.0 min, cpu" in text
+    assert not report.stale_readme()
+
+
+def test_the_readme_without_records_says_what_to_do(study, tmp_path):
+    study("quick", [])
+    blocks = report.readme_blocks()
+    assert "make study" in blocks["results"] and blocks["times"] == "Not measured yet."
+    with pytest.raises(ValueError, match="results:start"):
+        report.render("no markers", blocks)
+
+
+def test_the_command_line(published, capsys):
+    assert report.main(["readme", "--check"]) == 1
+    assert report.main(["readme"]) == 0 and report.main(["readme", "--check"]) == 0
+    assert report.main(["ledger"]) == 0 and "reproduced" not in capsys.readouterr().out  # two seeds decide nothing
+    with pytest.raises(SystemExit):
+        report.main(["tables"])
+
+
+def test_tuning_takes_the_best_rate_and_demands_equal_effort(study):
+    for lr, gain in ((1e-3, 0), (3e-3, 4)):
+        for method in ("mhva+pt", "linear"):
+            study("full", [(method, 30.0 + gain)], lr=lr, score_split="tune", study="tuning")
+    table = json.loads(report.write_tuning().read_text())
+    entry = table["rooms-kitchen/video_swin_mini/linear"]
+    assert entry["lr"] == 3e-3 and set(entry["tried"]) == {"0.001", "0.003"} and len(entry["runs"]) == 10
+    assert config.resolve("quick", method="linear").lr == 3e-3
+    study("full", [("linear", 90.0)], lr=1e-2, score_split="tune", study="tuning")
+    with pytest.raises(ValueError, match="unequal tuning"):
+        report.write_tuning()
+
+
+def test_colours_are_the_houses():
+    assert figures.colour("mhva+pt") == figures.colour("mhva") == "#0072B2"
+    assert figures.colour("pt") == "#D55E00" and figures.colour("full") == "#000000"
+    assert figures.colour("adaptformer+cells") == figures.colour("adaptformer+pt") == "#7F7F7F"
+
+
+def test_a_sweep_is_drawn_with_one_line_a_method(study):
+    for width in (8, 16, 32):
+        study("quick", [("mhva+pt", 30.0 + width), ("adaptformer+pt", 30.0)], bottleneck=width)
+    axes = figures.sweep_plot(results("quick"), "bottleneck").axes[0]
+    assert len(axes.lines) == 2 and list(axes.lines[0].get_xdata()) == [8.0, 16.0, 32.0]
+    figures.plt.close("all")
+
+
+def test_the_footer_digests_the_records(published):
+    before = report.footer("quick")
+    assert "8 runs on cpu" in before
+    next(records_dir("quick").glob("*.json")).unlink()
+    assert len(load_all(records_dir("quick"))) == 7 and report.footer("quick") != before
+
+
+def test_a_runtime_row_reads(published):
+    assert report.runtime_row("02") == "quick 5.0 min, cpu" and report.runtime_row("09") == "not measured yet"
