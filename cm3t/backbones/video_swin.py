@@ -153,7 +153,9 @@ def _attention(dim, window_size, shift_size, heads, *, attention_dropout: float,
 
 
 class ConvStem(nn.Module):
-    """Three strided convolutions with batch norm in the place of the patch embedding, (B, 3, T, H, W) -> (B, T', H', W', C).
+    """Two strided convolutions with batch norm in the place of the patch embedding.
+
+    Shapes: (B, 3, T, H, W) -> (B, T / 2, H / 8, W / 8, C).
 
     Choice: ours, for the mini size alone: a patch of raw pixels does not train from scratch on a small source set.
     Strides (2, 8, 8) in all, like a patch of that size. Its batch norms stay in eval mode in every method.
@@ -163,11 +165,10 @@ class ConvStem(nn.Module):
         super().__init__()
         if tuple(patch_size) != (2, 8, 8):
             raise ValueError(f"ConvStem has strides (2, 8, 8); got patch_size {tuple(patch_size)}")
-        narrow, wide = embed_dim // 3, embed_dim // 3 * 2
+        narrow = embed_dim * 2 // 3
         self.layers = nn.Sequential(
-            *self._layer(in_channels, narrow, (1, 3, 3), (1, 2, 2)),
-            *self._layer(narrow, wide, (3, 3, 3), (2, 2, 2)),
-            *self._layer(wide, embed_dim, (1, 3, 3), (1, 2, 2)),
+            *self._layer(in_channels, narrow, (3, 5, 5), (2, 4, 4)),
+            *self._layer(narrow, embed_dim, (3, 3, 3), (1, 2, 2)),
         )
         self.norm = norm_layer(embed_dim)
 

@@ -1,5 +1,6 @@
-"""The source set (the Kinetics role) as `python -m cm3t.data.rooms source` writes it: labelled clips, one video a class."""
+"""The source set (the Kinetics role), as `python -m cm3t.data.rooms source` writes it: one video a class, in clips."""
 
+import hashlib
 from pathlib import Path
 
 import av
@@ -16,7 +17,8 @@ COLUMNS = ("class", "label", "clip_id", "rollout", "camera", "split", "start", "
 class SourceSet:
     """All clips of the source set, decoded once into memory.
 
-    Attributes: annotations (DataFrame, a row a clip), frames uint8 (n, T, H, W, 3), labels int64 (n,), classes (names).
+    Attributes: annotations (DataFrame, a row a clip), frames uint8 (n, T, H, W, 3), labels int64 (n,), classes (names),
+    digest (of annotations.csv).
     Raises FileNotFoundError with the command that makes the set.
     """
 
@@ -37,6 +39,7 @@ class SourceSet:
         self.annotations = rows.reset_index(drop=True)
         self.classes = list(rows.drop_duplicates("label").sort_values("label")["class"])
         self.labels = torch.tensor(self.annotations["label"].to_numpy())
+        self.digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
         self.frames = self._decode()
 
     def _decode(self) -> Tensor:
