@@ -1,4 +1,4 @@
-"""The scaled parallel adapter, Eq. 1-2: a bottleneck beside a frozen layer. AdaptFormer has this, scale fixed."""
+"""The scaled parallel adapter, Eq. 1-2: a bottleneck beside a frozen layer, as in AdaptFormer."""
 
 import math
 
