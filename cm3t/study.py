@@ -1,0 +1,235 @@
+"""Which runs answer a notebook's question: groups of variants, and which groups run at which profile.
+
+A notebook asks for `configs("02", profile)` and hands them to `train.run_all`; tables and figures go through the same
+`Variant`s, so that a run and its row cannot drift apart. No tensors here.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from cm3t.coerce import ConfigError, nearest
+from cm3t.config import OVERRIDES, RunConfig, resolve, results_dir, seeds_for, tuning_key
+from cm3t.methods import parse_method
+from cm3t.paper import CLAIMS
+from cm3t.records import write_json
+from cm3t.stats import PLAIN, SCORE, interval, paired, select
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: how it is called there, and the settings that make it differ from the defaults."""
+
+    label: str
+    settings: dict = field(hash=False)
+
+
+# Choice: controlled comparisons are made at MHVA's own bottleneck, r = C / 4; the main table at each method's preset.
+R = {"reduction": 4}
+# One shared adapter with MHVA's two other factors (learned scale, normed input): cells are all that differs.
+SHARED = {"method": "adaptformer+scale+norm"}
+WIDE = SHARED | R | {"match_cells": 2}
+
+ADAPTFORMER = Variant("AdaptFormer, r = C/4", {"method": "adaptformer"} | R)
+EQUAL = Variant("shared, equal parameters", WIDE)
+MHVA = Variant("MHVA", {"method": "mhva"})
+MAIN = (
+    Variant("linear probe", {"method": "linear"}),
+    Variant("AdaptFormer", {"method": "adaptformer"}),
+    Variant("PT", {"method": "pt"}),
+    Variant("AdaptFormer + PT", {"method": "adaptformer+pt"}),
+    MHVA,
+    Variant("MHVA + PT", {"method": "mhva+pt"}),
+    Variant("full fine-tuning", {"method": "full"}),
+)
+LADDER = (
+    ADAPTFORMER,
+    Variant("+ cells", {"method": "adaptformer+cells"} | R),
+    Variant("+ learned scale", {"method": "adaptformer+scale"} | R),
+    Variant("+ normed input", {"method": "adaptformer+norm"} | R),
+    Variant("all three (MHVA)", MHVA.settings),
+)
+REDUCTIONS = (16, 8, 4, 2)
+BOTTLENECK = tuple(Variant(f"shared, r = C/{k}", SHARED | {"reduction": k}) for k in REDUCTIONS) + tuple(
+    Variant(f"MHVA, r = C/{k}", MHVA.settings | ({} if k == 4 else {"reduction": k})) for k in REDUCTIONS
+)
+CELLS = (
+    Variant("1 cell (shared)", SHARED | R),
+    Variant("2 x 2 cells (MHVA)", MHVA.settings),
+    Variant("3 x 3 cells", {"method": "mhva", "cells": 3}),
+)
+ANCHORING = (
+    EQUAL,
+    MHVA,
+    Variant("shared, equal parameters, not anchored", WIDE | {"anchored": False}),
+    Variant("MHVA, not anchored", MHVA.settings | {"anchored": False}),
+)
+# What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
+TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+
+STUDIES = {
+    "02": {
+        "core": (ADAPTFORMER, EQUAL, MHVA),
+        "main": MAIN,
+        "ladder": LADDER,
+        "bottleneck": BOTTLENECK,
+        "cells": CELLS,
+        "anchoring": ANCHORING,
+        "tuning": TUNED,
+    }
+}
+# Which groups run at which profile. The sweep of learning rates is asked for by name and runs apart.
+EVERYTHING = ("core", "main", "ladder", "bottleneck", "cells", "anchoring")
+PLAN = {
+    "02": {"smoke": ("core",), "quick": ("core", "main"), "full": EVERYTHING, "paper": ("core", "main")}
+}
+
+
+def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
+    """The groups asked for, or the profile's own when none are; ConfigError for an unknown one."""
+    if study not in STUDIES:
+        raise ConfigError(f"study {study!r} plans no runs; {nearest(study, STUDIES)}")
+    for name in groups:
+        if name not in STUDIES[study]:
+            raise ConfigError(f"study {study} has no group {name!r}; {nearest(name, STUDIES[study])}")
+    return tuple(groups) or PLAN[study][profile]
+
+
+def configs(study: str, profile: str, *, groups=(), seeds=(), **common) -> list[RunConfig]:
+    """The runs of a study at a profile, each once, all variants of a seed before the next seed.
+
+    So whatever is done when a night ends can be paired. `common` goes to `resolve`: root, weights, backbone, ...
+    """
+    found = []
+    for name in groups_for(study, profile, groups):
+        if name == "tuning":
+            found += _sweep(study, profile, common)
+            continue
+        for seed in seeds_for(profile, seeds):
+            for variant in STUDIES[study][name]:
+                found.append(_config(study, profile, variant, common | {"seed": seed}))
+    once = {}
+    for config in found:
+        once.setdefault(json.dumps(_identity(config), sort_keys=True), config)
+    return sorted(once.values(), key=lambda config: config.seed)
+
+
+def _config(study: str, profile: str, variant: Variant, given: dict) -> RunConfig:
+    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **variant.settings, **given)
+    rate = _released().get(rate_key(config), {}).get("lr")
+    return config if rate is None or given.get("lr") else resolve(**_fields(config) | {"lr": rate})
+
+
+def _sweep(study: str, profile: str, common: dict) -> list[RunConfig]:
+    """Every tuned variant at every rate, seed 0, scored on the participants of `tune`."""
+    given = common | {"seed": 0, "score_split": "tune"}
+    return [_config(study, profile, v, given | {"lr": lr}) for v in STUDIES[study]["tuning"] for lr in RATES]
+
+
+def _fields(config: RunConfig) -> dict:
+    return {name: getattr(config, name) for name in RunConfig.__dataclass_fields__}
+
+
+def _identity(config: RunConfig) -> dict:
+    """What makes two runs the same one, however their methods are spelled."""
+    drop = ("method", "study", "claims", *OVERRIDES)
+    plain = {name: value for name, value in _fields(config).items() if name not in drop}
+    return plain | {"plugins": _plugins(_fields(config))}
+
+
+def _plugins(settings: dict) -> str:
+    method = parse_method(settings["method"], **{name: settings.get(name) for name in OVERRIDES})
+    return f"{method.trains} {method.adapter} {method.prefix}"
+
+
+def claims_of(settings: dict) -> tuple[str, ...]:
+    """Ids of the paper's claims that a run with these settings is evidence for."""
+    own = _conditions(settings)
+    sides = [(claim.id, side) for claim in CLAIMS for side in (claim.ours, claim.against) if side]
+    found = [id for id, side in sides if _conditions(side) == own]
+    if settings.get("anchored") is False:
+        found.append("cells-need-fixed-cameras")
+    return tuple(dict.fromkeys(found))
+
+
+def _conditions(settings: dict) -> tuple:
+    return _plugins(settings), *(settings.get(name, PLAIN[name]) for name in ("anchored", "gap", "score_split"))
+
+
+def variant(study: str, label: str) -> Variant:
+    """A variant by its label; ConfigError names the nearest one."""
+    known = {v.label: v for group in STUDIES[study].values() for v in group}
+    if label not in known:
+        raise ConfigError(f"study {study} has no variant {label!r}; {nearest(label, known)}")
+    return known[label]
+
+
+def compare(frame: pd.DataFrame, variants, against: dict[str, Variant], metric: str = SCORE) -> pd.DataFrame:
+    """One row a variant: trained parameters, mean and half width of the score, n, and paired differences.
+
+    `against` names the columns of differences, {title: variant}. Numbers stay numbers: intervals are
+    `stats.Interval`s (None where a side has not been run), for `report` to print.
+    """
+    rows = []
+    for v in variants:
+        runs = select(frame, **v.settings) if len(frame) else frame
+        if not len(runs):
+            continue
+        row = {"method": v.label, "trainable": int(runs["trainable"].iloc[0]), "score": interval(runs[metric])}
+        for title, other in against.items():
+            same = _conditions(v.settings) == _conditions(other.settings)
+            row[title] = None if same else paired(frame, v.settings, other.settings, metric)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["method", "trainable", "score", *against])
+
+
+def rate_key(config: RunConfig) -> str:
+    """The entry of results/tuning.json for a run; a widened shared adapter has one of its own."""
+    key = tuning_key(config.data, config.backbone, config.method)
+    return f"{key} match_cells={config.match_cells}" if config.match_cells else key
+
+
+def _released() -> dict:
+    path = results_dir() / "tuning.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
+    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge}}, for `release_rates`."""
+    metric = SCORE.replace("validation", "tune", 1)
+    tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
+    found = {}
+    for row in tuned.to_dict("records"):
+        key = tuning_key(row["data"], row["backbone"], row["method"])
+        key += f" match_cells={int(row['match_cells'])}" if pd.notna(row["match_cells"]) else ""
+        found.setdefault(key, {})[row["lr"]] = row[metric]
+    _check_equal_effort(found)
+    winners = {key: max(sorted(tried), key=tried.get) for key, tried in found.items()}
+    return {
+        key: {
+            "lr": lr,
+            "score": found[key][lr],
+            "tried": {f"{rate:g}": found[key][rate] for rate in sorted(found[key])},
+            "at_edge": lr in (min(found[key]), max(found[key])),
+        }
+        for key, lr in sorted(winners.items())
+    }
+
+
+def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:
+    """ValueError unless every method tried the same rates: else the comparison is of tuning, not of methods."""
+    if not found:
+        raise ValueError("no runs were scored on `tune`; run the sweep (the group `tuning`) first")
+    rates = {rate for tried in found.values() for rate in tried}
+    missing = [f"{key}: {rate:g}" for key, tried in found.items() for rate in sorted(rates - set(tried))]
+    if missing:
+        raise ValueError(f"unequal tuning, these runs are missing: {'; '.join(missing)}. Run the sweep again")
+
+
+def release_rates(frame: pd.DataFrame) -> dict[str, dict]:
+    """Write the winners of a sweep into results/tuning.json, beside what other sweeps left there."""
+    winners = best_rates(frame)
+    write_json(results_dir() / "tuning.json", _released() | winners)
+    return winners

@@ -1,0 +1,124 @@
+"""The plan of runs: complete, without doubles, fair to every method, and in step with the claims it tests."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cm3t import config as settings_of
+from cm3t import study as plan
+from cm3t.coerce import ConfigError
+from cm3t.config import PROFILES
+from cm3t.model import create
+from cm3t.paper import CLAIMS
+from cm3t.records import load_all, records_dir, save_record, to_frame
+from cm3t.stats import select
+
+
+def test_every_profile_has_a_plan_whose_groups_exist():
+    for name, by_profile in plan.PLAN.items():
+        assert set(by_profile) == set(PROFILES)
+        assert all(plan.groups_for(name, profile) for profile in PROFILES)
+        assert all(group in plan.STUDIES[name] for groups in by_profile.values() for group in groups)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_run_is_planned_twice_and_seeds_come_in_rounds(profile):
+    configs = plan.configs("02", profile)
+    assert len({settings_of.config_hash(c) for c in configs}) == len(configs)
+    assert [c.seed for c in configs] == sorted(c.seed for c in configs)
+    assert {c.seed for c in configs} == set(PROFILES[profile].seeds)
+
+
+def test_smoke_is_three_runs_and_quick_two_seeds_of_the_main_table():
+    assert len(plan.configs("02", "smoke")) == 3
+    assert len(plan.configs("02", "quick")) == 2 * (len(plan.MAIN) + 2)
+
+
+def test_every_planned_variant_is_found_again_by_its_own_settings(make_record):
+    wanted = plan.configs("02", "full", seeds=[0])
+    frame = to_frame([make_record(**c.__dict__) for c in wanted])
+    for group in plan.EVERYTHING:
+        for variant in plan.STUDIES["02"][group]:
+            assert len(select(frame, **variant.settings)) == 1, variant.label
+
+
+def test_every_claim_of_the_notebook_has_both_its_sides_in_the_plan():
+    planned = {claim for c in plan.configs("02", "full", seeds=[0]) for claim in c.claims}
+    for claim in (c for c in CLAIMS if c.notebook == "02"):
+        assert claim.id in planned
+        for side in filter(None, (claim.ours, claim.against)):
+            known = [plan._conditions(v.settings) for g in plan.EVERYTHING for v in plan.STUDIES["02"][g]]
+            assert plan._conditions(side) in known, claim.id
+
+
+def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone():
+    sweep = plan.configs("02", "full", groups=["tuning"])
+    rates = {}
+    for c in sweep:
+        rates.setdefault(plan.rate_key(c), []).append(c.lr)
+        assert (c.score_split, c.seed) == ("tune", 0)
+    assert len(rates) == len(plan.TUNED)
+    assert all(tuple(tried) == plan.RATES for tried in rates.values())
+    compared = {plan.rate_key(c) for c in plan.configs("02", "full", groups=["core", "main", "ladder"])}
+    assert compared <= set(rates)
+
+
+def test_ladder_steps_differ_from_adaptformer_in_one_factor_each():
+    configs = [settings_of.resolve(**v.settings).plugins.adapter for v in plan.LADDER]
+    first = configs[0]
+
+    def changed(spec):
+        return {name for name in ("cells", "learnable_scale", "input") if getattr(spec, name) != getattr(first, name)}
+
+    assert [len(changed(spec)) for spec in configs] == [0, 1, 1, 1, 3]
+    assert {spec.width(96) for spec in configs} == {24}
+
+
+def test_the_equal_adapter_has_mhvas_parameters_to_within_its_biases():
+    shared, mhva = (create("video_swin_mini", **v.settings).summary().trainable for v in (plan.EQUAL, plan.MHVA))
+    assert abs(shared - mhva) / mhva < 0.02
+
+
+def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_record):
+    monkeypatch.setattr(settings_of, "ROOT", tmp_path)
+    for c in plan.configs("02", "full", groups=["tuning"]):
+        score = 50 - abs(c.lr - (3e-3 if c.match_cells else 1e-2)) * 100
+        record = make_record(score=score, **c.__dict__)
+        save_record(record, records_dir("full"))
+    winners = plan.release_rates(to_frame(load_all(records_dir("full"))))
+    assert len(winners) == len(plan.TUNED)
+    assert winners["rooms-kitchen/video_swin_mini/mhva"]["at_edge"] is True
+    assert json.loads((tmp_path / "results" / "tuning.json").read_text()) == winners
+    rates = {c.match_cells: c.lr for c in plan.configs("02", "smoke")}
+    assert rates == {None: 1e-2, 2: 3e-3}
+
+
+def test_unequal_tuning_is_refused_by_name(make_record):
+    few = [make_record(**c.__dict__) for c in plan.configs("02", "full", groups=["tuning"])[:-1]]
+    with pytest.raises(ValueError, match="unequal tuning.*match_cells=2: 0.01"):
+        plan.best_rates(to_frame(few))
+    with pytest.raises(ValueError, match="run the sweep"):
+        plan.best_rates(to_frame([]))
+
+
+def test_a_comparison_pairs_by_seed_and_leaves_out_what_was_not_run(study):
+    study("full", [("mhva", 45.0)])
+    table = plan.compare(to_frame(load_all(records_dir("full"))), plan.MAIN, {"- PT": plan.variant("02", "PT")})
+    assert list(table["method"]) == ["MHVA"]
+    assert table["score"].iloc[0].n == 5 and table["- PT"].iloc[0] is None
+
+
+def test_unknown_names_are_errors_with_the_nearest_one():
+    with pytest.raises(ConfigError, match="laddder.*ladder"):
+        plan.configs("02", "full", groups=["laddder"])
+    with pytest.raises(ConfigError, match="MHVA"):
+        plan.variant("02", "MHAV")
+    with pytest.raises(ConfigError, match="plans no runs"):
+        plan.configs("20", "smoke")
+
+
+def test_planning_needs_no_torch():
+    code = "import sys; from cm3t import study; study.configs('02', 'full'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
