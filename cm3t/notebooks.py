@@ -1,0 +1,107 @@
+"""The study's notebooks as files: found by number, executed in place, kept clean, counted.
+
+A committed notebook is executed, has counts 1 to n, a python3 kernel and no trace of the machine in its metadata:
+then strict nbval compares every output that is not tagged otherwise.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from cm3t import config
+from cm3t.coerce import ConfigError
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+UNCOMPARED = ("nbval-ignore-output", "nbval-skip")
+TAGS = ("parameters", *UNCOMPARED, "raises-exception", "solution", "hide-input")
+CELL_TIMEOUT = config.PROFILES["smoke"].cell_timeout
+
+
+def folder() -> Path:
+    """Where the notebooks lie."""
+    return config.ROOT / "notebooks"
+
+
+def find(words=()) -> list[Path]:
+    """Notebooks in order, all or those named by number ("02", "2") or by the start of their name."""
+    known = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+    if not known:
+        raise ConfigError(f"no notebooks in {folder()}; set CM3T_HOME to a checkout of cm3t")
+    chosen = []
+    for word in words:
+        start = f"{int(word):02d}_" if word.isdigit() else word.removesuffix(".ipynb")
+        found = [path for path in known if path.name.startswith(start)]
+        if not found:
+            raise ConfigError(f"no notebook {word!r}; there are {', '.join(path.stem for path in known)}")
+        chosen += found
+    return sorted(set(chosen)) if words else known
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook in format 4."""
+    return nbformat.read(path, as_version=4)
+
+
+def title(path: Path) -> str:
+    """The text of a notebook's first heading."""
+    lines = (line for cell in read(path).cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
+    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), path.stem)
+
+
+def is_compared(cell: nbformat.NotebookNode) -> bool:
+    """Would strict nbval compare something here: a code cell that ran, printed, and is not tagged away?"""
+    tags = cell.metadata.get("tags", [])
+    return (
+        cell.cell_type == "code"
+        and cell.execution_count is not None
+        and bool(cell.outputs)
+        and not any(tag in UNCOMPARED for tag in tags)
+    )
+
+
+def refresh(path: Path) -> None:
+    """Execute a notebook where it lies, as nbval does, and write it back clean; an error leaves the file alone.
+
+    Runs go to an empty folder that is then removed, so the stored outputs are those of a first execution.
+    """
+    notebook = read(path)
+    kept = os.environ.get("CM3T_LOCAL")
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["CM3T_LOCAL"] = empty
+        try:
+            client = NotebookClient(
+                notebook,
+                kernel_name="python3",
+                timeout=CELL_TIMEOUT,
+                coalesce_streams=True,
+                resources={"metadata": {"path": str(path.parent)}},
+            )
+            client.execute()
+        finally:
+            os.environ.pop("CM3T_LOCAL")
+            if kept is not None:
+                os.environ["CM3T_LOCAL"] = kept
+    write(clean(notebook), path)
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without widgets, papermill's and execution's metadata: kernel, language, tags and folded sources stay."""
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat_minor = max(5, notebook.nbformat_minor)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter")})
+        for output in cell.get("outputs", []):
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+    return notebook
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Validate, then replace the file in one step."""
+    nbformat.validate(notebook)
+    partial = path.with_name(f".{path.name}.partial")
+    nbformat.write(notebook, partial)
+    os.replace(partial, path)
