@@ -208,17 +208,26 @@ def _head(width: int, classes: int) -> nn.Linear:
 
 
 def _adapters(backbone: nn.Module, spec: AdapterSpec, clip: tuple[int, int, int]) -> nn.ModuleList:
-    """One adapter a block. A shared adapter that matches g x g cells has their r, g * g times over."""
+    """One adapter a block."""
     cells = cells_of(backbone, spec.match_cells or spec.cells, clip)
     options = dict(scale=spec.scale, learnable_scale=spec.learnable_scale, dropout=spec.dropout)
     adapters = nn.ModuleList()
     for width, g in zip(backbone.widths, cells, strict=True):
         r = spec.width(width)
         if spec.cells == 1:
-            adapters.append(ParallelAdapter(width, r * g * g, **options))
+            adapters.append(ParallelAdapter(width, matched(width, r, g), **options))
         else:
             adapters.append(MultiHeadVisionAdapter(width, r, cells=g, **options))
     return adapters
+
+
+def matched(width: int, bottleneck: int, cells: int) -> int:
+    """The r with which one shared adapter comes nearest to the parameters of MHVA's cells * cells adapters.
+
+    h (2 C r + r + C) = 2 C r' + r' + C with h = cells * cells: a little more than h r, for the cells' own biases.
+    """
+    parameters = cells**2 * (2 * width * bottleneck + bottleneck + width)
+    return round((parameters - width) / (2 * width + 1))
 
 
 def _prefixes(backbone: nn.Module, spec: PrefixSpec) -> nn.ModuleList:

@@ -14,7 +14,7 @@ from cm3t.backbones.contract import ContractError
 from cm3t.backbones.video_swin import VideoSwin
 from cm3t.backbones.weights import WeightsError
 from cm3t.methods import parse_method
-from cm3t.model import CM3T, cells_of, map_sides
+from cm3t.model import CM3T, cells_of, map_sides, matched
 
 HEADS = {"verb": 5, "noun": 7}
 PLUGIN_METHODS = ["adaptformer", "adaptformer+pt", "pt", "mhva", "mhva+pt", "adaptformer+cells"]
@@ -123,6 +123,13 @@ def test_cells_fall_back_to_one_where_they_do_not_divide_the_map():
     with torch.device("meta"):
         swin = cm3t.create("video_swin_b", method="mhva")
     assert [a.cells for a in swin.adapters] == [2] * 22 + [1] * 2
+
+
+def test_a_shared_adapter_can_match_the_parameters_of_the_cells():
+    cells = cm3t.create("video_swin_mini", method="mhva", learnable_scale=False).summary()
+    shared = cm3t.create("video_swin_mini", method="mhva", learnable_scale=False, cells=1, match_cells=2).summary()
+    assert shared.trainable == pytest.approx(cells.trainable, rel=0.005)
+    assert matched(48, 12, 1) == 12
 
 
 def test_cells_that_divide_no_map_are_an_error_with_the_remedy():
