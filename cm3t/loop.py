@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cm3t.config import RunConfig
 from cm3t.data.clip import augment, normalise, unanchor
-from cm3t.metrics import action_scores
+from cm3t.metrics import subset_scores
 
 EVAL_BATCH = 32  # clips; the scores do not depend on it
 
@@ -97,12 +97,9 @@ def evaluate(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[
         parts.append({name: out.cpu() for name, out in model(normalise(video)).items()})
     model.train(training)
     logits = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-    scores = {}
-    for subset, members in data.subsets.items():
-        kept = members.numpy()
-        target = {name: values.numpy()[kept] for name, values in data.target.items()}
-        scores[subset] = action_scores({name: out[kept] for name, out in logits.items()}, target)
-    return scores
+    target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
+    scores = subset_scores(logits, target, subsets)
+    return {name: found for name, found in scores.items() if found["n"]}  # tune has no unseen participants
 
 
 def rate(progress: float, warmup: float) -> float:
