@@ -1,0 +1,63 @@
+"""The exercises' checkers: solutions pass, empty answers and near misses do not, planted faults are real."""
+
+import pytest
+import torch
+
+from cm3t import exercises
+
+
+def shares_cells(model):
+    adapter = model.adapters[0].requires_grad_(True)
+    adapter(torch.randn(1, 1, 4, 4, adapter.width)).sum().backward()
+    return adapter.up.grad[1:].abs().sum().item() == 0
+
+
+def drops_scale(model):
+    adapter, x = model.adapters[0], torch.randn(1, 1, 4, 4, model.adapters[0].width)
+    before = adapter(x)
+    with torch.no_grad():
+        adapter.scale.mul_(2)
+    return torch.equal(adapter(x), before)
+
+
+def trains_frozen(model):
+    return any(p.requires_grad for p in model.backbone.parameters())
+
+
+SOLUTIONS = {"shared": shares_cells, "unscaled": drops_scale, "unfrozen": trains_frozen}
+
+
+@pytest.mark.parametrize("fault", exercises.FAULTS)
+def test_a_detector_finds_its_fault_and_no_other(fault):
+    for name, solution in SOLUTIONS.items():
+        found = exercises.check_detector(solution, fault)
+        assert found.startswith("found" if name == fault else "not yet"), found
+
+
+@pytest.mark.parametrize("fault", exercises.FAULTS)
+def test_an_empty_answer_does_not_pass(fault):
+    assert exercises.check_detector(lambda model: False, fault).startswith("not yet")
+    assert exercises.check_detector(lambda model: True, fault).startswith("not yet")
+
+
+@pytest.mark.parametrize("fault", ["shared", "unscaled"])
+def test_the_faults_change_what_a_model_computes(fault):
+    video = torch.randn(1, 3, 8, 96, 96)
+    with torch.no_grad():
+        assert not torch.equal(exercises.planted(fault).features(video), exercises.planted().features(video))
+
+
+def test_a_faulty_model_has_the_parameters_of_a_healthy_one():
+    counts = {exercises.planted(fault).summary().trainable for fault in (None, "shared", "unscaled")}
+    assert len(counts) == 1
+
+
+def test_unknown_faults_are_refused():
+    with pytest.raises(KeyError, match="unfrozen"):
+        exercises.planted("frozen")
+
+
+def test_numbers_are_checked_without_giving_them_away():
+    assert exercises.check_number(None, 7).startswith("not yet")
+    assert exercises.check_number(7, 7) == "right"
+    assert exercises.check_number(6, 7).endswith("too low") and exercises.check_number(8, 7).endswith("too high")
