@@ -1,0 +1,498 @@
+"""The EPIC-KITCHENS-100 reader: an invented data set with every quirk, every kind of bad row, the official file."""
+
+import csv
+import os
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_media import click_track, number, write
+
+from cm3t.data import collate, open_data, subsample
+from cm3t.data.epic import EpicKitchens, frame_times
+from cm3t.data.epic_annotations import (
+    COLUMNS,
+    NOUNS,
+    VERBS,
+    AnnotationError,
+    frame_of,
+    read_annotations,
+    read_classes,
+    read_column,
+    read_durations,
+    seconds_of,
+)
+from cm3t.data.media import ClampWarning, MediaError
+
+torch.set_num_threads(1)
+
+
+def row(name="P01_01_0", start="00:00:00.50", stop="00:00:02.50", verb=0, noun=2, **changes):
+    """One annotation in the official form."""
+    video = name.rpartition("_")[0]
+    frames = [max(1, int(seconds_of(t) * 60)) for t in (start, stop)]
+    values = [
+        name,
+        video[:3],
+        video,
+        "00:00:00.123",
+        start,
+        stop,
+        *frames,
+        "take plate",
+        "take",
+        verb,
+        "plate",
+        noun,
+    ]
+    return {**dict(zip(COLUMNS, [*values, "['plate']", f"[{noun}]"], strict=True)), **changes}
+
+
+def table(path, rows, columns=None):
+    """A CSV file; `rows` are dicts, or tuples under `columns`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns or COLUMNS)
+        writer.writerows([[r[c] for c in COLUMNS] if isinstance(r, dict) else r for r in rows])
+    return path
+
+
+TRAIN = [
+    row("P01_01_0"),
+    row("P01_01_1", "00:00:01.00", "00:00:03.125", 3, 4),  # overlaps; three decimals
+    row(
+        "P01_101_0",
+        "00:00:00.00",
+        "00:00:01.89",
+        1,
+        2,
+        all_nouns="['plate', 'lid:pan']",
+        all_noun_classes="[2, 9]",
+    ),
+    row("P02_01_0", narration_timestamp=""),
+    row("P03_01_0", "00:00:00.04", "00:00:04.96", 96, 299),
+]
+VALIDATION = [
+    row("P01_02_0", verb=0, noun=2),
+    row("P01_02_1", "00:00:03.00", "00:00:05.01", 0, 9),  # 0.01 s past the end of the recording
+    row("P18_01_0", verb=10, noun=2),
+    row("P18_01_1", "0:00:01", "0:00:02.5", 1, 299),
+]
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory):
+    """An invented data set: 5 s recordings at 12 fps, one of them with sound."""
+    root = tmp_path_factory.mktemp("EPIC-KITCHENS")
+    folder = root / "annotations"
+    table(folder / "EPIC_100_train.csv", TRAIN)
+    table(folder / "EPIC_100_validation.csv", VALIDATION)
+    table(
+        folder / "EPIC_100_test_timestamps.csv", [[r[c] for c in COLUMNS[:8]] for r in TRAIN[:2]], COLUMNS[:8]
+    )
+    classes = {"verb": [(0, "take"), (1, "put"), (3, "open"), (10, "turn-on"), (96, "bend")]}
+    classes["noun"] = [(2, "plate"), (4, "cupboard"), (9, "lid"), (299, "heat")]
+    for head, names in classes.items():
+        rows = [(i, key, f"['{key}', '{key}:x']", "group") for i, key in names]
+        table(folder / f"EPIC_100_{head}_classes.csv", rows, ("id", "key", "instances", "category"))
+    table(folder / "EPIC_100_tail_verbs.csv", [(10,), (96,)], ("verb",))
+    table(folder / "EPIC_100_tail_nouns.csv", [(299,)], ("noun",))
+    table(folder / "EPIC_100_unseen_participant_ids_validation.csv", [("P18",)], ("participant_id",))
+    table(folder / "EPIC_100_unseen_participant_ids_test.csv", [("P33",)], ("participant_id",))
+    table(folder / "tune_participant_ids.csv", [("P03",)], ("participant_id",))
+    videos = sorted({r["video_id"] for r in TRAIN + VALIDATION})
+    info = [(video, "5.0", "12.0", "64x64") for video in videos]
+    table(folder / "EPIC_100_video_info.csv", info, ("video_id", "duration", "fps", "resolution"))
+    for video in videos:
+        sound = click_track(16000, 5, 1.5) if video == "P01_01" else None
+        for path in [root / video[:3]] + (
+            [root / "gap1" / video[:3]] if video in ("P01_02", "P18_01") else []
+        ):
+            (path / "videos").mkdir(parents=True, exist_ok=True)
+            write(path / "videos" / f"{video}.MP4", sound=sound)
+    return root
+
+
+@pytest.fixture
+def copy(kitchen, tmp_path):
+    """The same, free to be broken."""
+    return Path(shutil.copytree(kitchen, tmp_path / "kitchen"))
+
+
+def test_splits_and_labels(kitchen):
+    data = EpicKitchens(kitchen, split="train", frames=4)
+    assert len(data) == 4 and data.annotations.narration_id.tolist() == [r["narration_id"] for r in TRAIN[:4]]
+    assert data.targets["verb"].tolist() == [0, 3, 1, 0] and data.targets["noun"].tolist() == [2, 4, 2, 2]
+    assert data.annotations.start.tolist() == [0.5, 1.0, 0.0, 0.5] and data.annotations.stop[1] == 3.125
+    assert data.annotations.all_noun_classes[2] == [2, 9] and data.annotations.all_nouns[2] == [
+        "plate",
+        "lid:pan",
+    ]
+    assert data.verbs[3] == "open" and data.nouns[299] == "heat" and data.classes == {"verb": 97, "noun": 300}
+    assert EpicKitchens(kitchen, split="tune").annotations.participant_id.tolist() == ["P03"]
+    assert EpicKitchens(kitchen, split="train", tune=("P01",)).annotations.participant_id.tolist() == [
+        "P02",
+        "P03",
+    ]
+    test = EpicKitchens(kitchen, split="test", frames=2)
+    assert len(test) == 2 and test.targets == {} and test[0].target == {}
+
+
+def test_subsets(kitchen):
+    with pytest.warns(UserWarning, match="1 segments of validation pass the end.*P01_02_1"):
+        data = EpicKitchens(kitchen, split="validation")
+    assert data.annotations.stop.tolist() == [2.5, 5.0, 2.5, 2.5] and data.counts["clamped segments"] == 1
+    assert data.unseen.tolist() == [False, False, True, True]
+    assert data.tail_verb.tolist() == [False, False, True, False]
+    assert data.tail_noun.tolist() == [False, False, False, True]
+    assert data.subsets["tail"].tolist() == [False, False, True, True] and data.subsets["all"].all()
+
+
+def test_clips(kitchen):
+    data = EpicKitchens(kitchen, split="train", frames=4)
+    clip = data[1]
+    assert clip.video.shape == (3, 4, 64, 64) and clip.video.dtype == torch.uint8
+    assert clip.target == {"verb": 3, "noun": 4} and (clip.id, clip.group) == ("P01_01_1", "P01")
+    shown = [number(clip.video[:, t].permute(1, 2, 0).numpy()) for t in range(4)]
+    assert shown == [int(t * 12) for t in frame_times(1.0, 3.125, 4)]
+    assert torch.equal(data[-1].video, data[3].video) and data[-1].id == "P02_01_0"
+    assert [c.id for c in data] == data.annotations.narration_id.tolist()
+    with pytest.raises(IndexError, match="clip 4 of 4"):
+        data[4]
+    batch = collate(list(data))
+    assert batch.video.shape == (4, 3, 4, 64, 64) and batch.target["verb"].tolist() == [0, 3, 1, 0]
+    assert EpicKitchens(kitchen, size=32, frames=1)[0].video.shape == (3, 1, 32, 32)
+    assert torch.equal(pickle.loads(pickle.dumps(data))[0].video, data[0].video)
+
+
+def test_decode_all_equals_single_clips(kitchen):
+    data = EpicKitchens(kitchen, split="train", frames=4)
+    videos = data.decode_all()
+    assert torch.equal(videos, torch.stack([clip.video for clip in data]))
+    more = data.decode_all(oversample=3)
+    assert more.shape == (4, 3, 12, 64, 64) and torch.equal(subsample(more, 4), videos)
+
+
+def test_frame_times():
+    assert frame_times(1.0, 3.0, 4).tolist() == [1.25, 1.75, 2.25, 2.75]
+    drawn = np.stack([frame_times(1.0, 3.0, 4, np.random.default_rng(i)) for i in range(200)])
+    assert (np.floor((drawn - 1.0) / 0.5) == np.arange(4)).all() and drawn.std(0).min() > 0.1
+    assert np.array_equal(drawn[0], frame_times(1.0, 3.0, 4, np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="no 4 frames"):
+        frame_times(2.0, 2.0, 4)
+
+
+def test_sound_and_flow(kitchen):
+    data = EpicKitchens(kitchen, split="train", frames=3, modalities=("audio", "flow"), sound={"rate": 16000})
+    clips = list(data)
+    assert [sorted(clip.side) for clip in clips] == [["audio", "flow"]] * 2 + [["flow"]] * 2
+    assert data.counts["without audio"] == 2
+    batch = collate(clips, {"audio": 128, "flow": 128})
+    assert batch.side["flow"].shape == (4, 3, 128) and batch.present["audio"].tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    tokens, present = data.decode_side("audio")
+    assert torch.equal(tokens, batch.side["audio"]) and torch.equal(present, batch.present["audio"])
+    loudest = tokens[0].mean(-1).argmax() * 120 / 16000 + 1.5 - 1.999 / 2  # the window is centred on 1.5 s
+    assert float(loudest) == pytest.approx(1.5, abs=0.03)
+    with pytest.raises(LookupError, match="no recording.*tune.*has audio"):
+        EpicKitchens(kitchen, split="tune", modalities=("audio",)).decode_side("audio")
+
+
+def test_limit_is_nested_and_seeded(kitchen):
+    def ids(**options):
+        return EpicKitchens(kitchen, split="train", **options).annotations.narration_id.tolist()
+
+    assert ids(limit=10) == ids() and set(ids(limit=1)) < set(ids(limit=2)) < set(ids(limit=3))
+    assert ids(limit=2) == ids(limit=2, seed=0) and len({tuple(ids(limit=2, seed=s)) for s in range(9)}) > 1
+    assert ids(limit=3) == [i for i in ids() if i in ids(limit=3)]
+
+
+def test_gaps(kitchen, copy):
+    data = EpicKitchens(kitchen, split="validation", gap=1)
+    assert (
+        data.gaps == (1,)
+        and len(data) == 4
+        and data.video_path("P18_01") == kitchen / "gap1/P18/videos/P18_01.MP4"
+    )
+    assert EpicKitchens(kitchen, frames=1).gaps == (1,)
+    table(copy / "annotations/EPIC_100_validation_gap1.csv", VALIDATION[2:3])
+    assert EpicKitchens(copy, split="validation", gap=1).annotations.narration_id.tolist() == ["P18_01_0"]
+    with pytest.raises(ValueError, match="validation split only"):
+        EpicKitchens(kitchen, split="train", gap=1)
+    with pytest.raises(
+        FileNotFoundError, match="2 of 2 recordings are missing: .*gap2/P01/videos/P01_02.MP4"
+    ):
+        EpicKitchens(kitchen, split="validation", gap=2)
+
+
+def test_digest_follows_annotations_and_recordings(kitchen, copy):
+    digest = EpicKitchens(kitchen).digest
+    assert (
+        digest == EpicKitchens(kitchen, split="tune").digest == EpicKitchens(copy).digest
+        and len(digest) == 64
+    )
+    video = copy / "P01/videos/P01_01.MP4"
+    content = bytearray(video.read_bytes())
+    content[-1] ^= 1
+    video.write_bytes(content)
+    changed = EpicKitchens(copy).digest
+    table(copy / "annotations/EPIC_100_train.csv", [row(), *TRAIN[1:3], row("P02_01_0", verb=1), TRAIN[4]])
+    assert len({digest, changed, EpicKitchens(copy).digest}) == 3
+
+
+@pytest.mark.parametrize("root", ["nowhere", "."])
+def test_missing_data_set_says_what_to_do(tmp_path, monkeypatch, root):
+    monkeypatch.delenv("CM3T_EPIC_ANNOTATIONS", raising=False)
+    with pytest.raises(FileNotFoundError) as error:
+        EpicKitchens(tmp_path / root, split="validation")
+    for part in (
+        str(tmp_path),
+        "P01/videos/P01_01.MP4",
+        "EPIC_100_",
+        "epic-kitchens-download-scripts",
+        "CC BY-NC",
+    ):
+        assert part in str(error.value)
+    assert 'open_data("rooms-kitchen")' in str(error.value)
+    with pytest.raises(FileNotFoundError, match="no root was given"):
+        open_data("epic")
+
+
+def test_annotations_from_the_environment(copy, monkeypatch, tmp_path):
+    shutil.move(copy / "annotations", tmp_path / "elsewhere")
+    monkeypatch.setenv("CM3T_EPIC_ANNOTATIONS", str(tmp_path / "elsewhere"))
+    assert len(EpicKitchens(copy)) == 4
+
+
+def test_missing_and_cut_off_recordings(copy):
+    video = copy / "P01/videos/P01_01.MP4"
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    data = EpicKitchens(copy, frames=2)
+    for read in (lambda: data[0], data.decode_all):
+        with pytest.raises(MediaError, match=r"P01_01\.MP4.*cut off"):
+            read()
+    video.rename(video.with_suffix(".mp4")).write_bytes(whole)
+    assert EpicKitchens(copy, frames=2)[0].id == "P01_01_0"  # the suffix in small letters will do
+    shutil.rmtree(copy / "P01")
+    with pytest.raises(
+        FileNotFoundError, match=r"2 of 3 recordings are missing: .*P01_01\.MP4, .*P01_101\.MP4"
+    ):
+        EpicKitchens(copy)
+
+
+def test_segments_past_the_end(copy):
+    info = [("P01_01", "2.0", "12", "64x64")]
+    table(copy / "annotations/EPIC_100_video_info.csv", info, ("video_id", "duration", "fps", "resolution"))
+    with pytest.warns(UserWarning, match="2 segments of train"):
+        assert EpicKitchens(copy).annotations.stop.tolist()[:2] == [2.0, 2.0]
+    info = [("P01_01", "0.7", "12", "64x64")]
+    table(copy / "annotations/EPIC_100_video_info.csv", info, ("video_id", "duration", "fps", "resolution"))
+    with pytest.raises(AnnotationError, match="1 segments start after the end.*P01_01_1"):
+        EpicKitchens(copy)
+    (copy / "annotations/EPIC_100_video_info.csv").unlink()
+    data = EpicKitchens(copy, split="validation", frames=300)
+    with pytest.warns(ClampWarning):  # without durations the pictures themselves tell
+        assert number(data[1].video[:, -1].permute(1, 2, 0).numpy()) == 59 and data.counts["clamped"] > 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (row(start="00:00:02.50", stop="00:00:02.50"), "stops at 00:00:02.50, not after its start"),
+        (row(stop="00:00:00.10"), "stops at 00:00:00.10, not after its start 00:00:00.50"),
+        (row(verb=97), "unknown verb_class 97"),
+        (row(verb=2), "unknown verb_class 2"),
+        (row(noun=-1), "unknown noun_class -1"),
+        (row(verb_class="take"), "verb_class 'take' is no whole number"),
+        (row(video_id="../../etc"), "video_id '../../etc' must look like P01_01"),
+        (row(video_id="P01_01/../x"), "must look like"),
+        (row(video_id="P٠١_01"), "must look like"),
+        (row(participant_id="P02"), "participant_id 'P02' does not fit video P01_01"),
+        (row(participant_id=".."), "does not fit"),
+        (row(narration_id="P02_01_0"), "narration_id 'P02_01_0' must be P01_01_ and a number"),
+        (row(start_timestamp="1.5"), "'1.5' is no time"),
+        (row(stop_timestamp="00:00:nan"), "'00:00:nan' is no time"),
+        (row(start_frame="1.5"), "start_frame '1.5' is no whole number"),
+        (row(all_nouns="['plate'"), "all_nouns .* is no list of str"),
+        (row(all_nouns="__import__('os').getcwd()"), "is no list of str"),
+        (row(all_noun_classes="['plate']"), "is no list of int"),
+        (TRAIN[1], "narration_id P01_01_1 was on line 3 already"),
+    ],
+)
+def test_bad_rows_are_named_with_file_and_line(copy, bad, message):
+    table(copy / "annotations/EPIC_100_train.csv", [*TRAIN, bad])
+    with pytest.raises(
+        AnnotationError, match=rf"EPIC_100_train\.csv: 1 of 6 rows[^\n]*compare.*\n  line 7: .*{message}"
+    ):
+        EpicKitchens(copy)
+
+
+def test_many_bad_rows_are_counted(tmp_path):
+    path = table(tmp_path / "a.csv", [row(f"P01_01_{i}", stop="00:00:00.01") for i in range(9)])
+    with pytest.raises(AnnotationError, match=r"9 of 9 rows(.|\n)*line 2(.|\n)*line 6(.|\n)*and 4 more"):
+        read_annotations(path)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(AnnotationError, match="a header without rows: the split is empty"):
+        read_annotations(table(tmp_path / "a.csv", []))
+    for content in (b"", b"\n", b"narration_id,verb\n"):
+        (tmp_path / "b.csv").write_bytes(content)
+        with pytest.raises(AnnotationError, match=r"the columns \[.*'noun_class'.*\] are missing"):
+            read_annotations(tmp_path / "b.csv")
+    with pytest.raises(AnnotationError, match=r"columns \['narration', .*\] are missing"):
+        read_annotations(table(tmp_path / "c.csv", [[r[c] for c in COLUMNS[:8]] for r in TRAIN], COLUMNS[:8]))
+    whole = table(tmp_path / "d.csv", TRAIN).read_bytes()
+    (tmp_path / "d.csv").write_bytes(whole[:-20])
+    with pytest.raises(AnnotationError, match="line 6.*fields"):
+        read_annotations(tmp_path / "d.csv")
+    (tmp_path / "e.csv").write_bytes(whole.replace(b"plate", b"pl\xe4te"))
+    with pytest.raises(AnnotationError, match="not UTF-8"):
+        read_annotations(tmp_path / "e.csv")
+    (tmp_path / "f.csv").write_bytes(b"\xef\xbb\xbf" + whole.replace(b"\r\n", b"\n"))
+    assert len(read_annotations(tmp_path / "f.csv")) == len(TRAIN)
+    with pytest.raises(FileNotFoundError, match="g.csv"):
+        read_annotations(tmp_path / "g.csv")
+
+
+def test_class_and_id_tables(tmp_path):
+    names = ("id", "key")
+    with pytest.raises(AnnotationError, match=r"class 97 lies outside 0\.\.96"):
+        read_classes(table(tmp_path / "a.csv", [(0, "take"), (97, "fly")], names), VERBS)
+    with pytest.raises(AnnotationError, match="class 0 was named 'tap' already"):
+        read_classes(table(tmp_path / "a.csv", [(0, "tap"), (0, "spoon")], names), NOUNS)
+    with pytest.raises(AnnotationError, match="participant_id '../..' must look like P01"):
+        read_column(table(tmp_path / "b.csv", [("../..",)], ("participant_id",)), "participant_id")
+    with pytest.raises(AnnotationError, match="duration 'inf' is no number"):
+        read_durations(table(tmp_path / "c.csv", [("P01_01", "inf")], ("video_id", "duration")))
+
+
+def test_tune_participants(copy, kitchen):
+    with pytest.raises(ValueError, match="'P09'.* have no training rows"):
+        EpicKitchens(kitchen, split="train", tune=("P09",))
+    with pytest.raises(AnnotationError, match="no training rows are left"):
+        EpicKitchens(kitchen, split="train", tune=("P01", "P02", "P03"))
+    (copy / "annotations/tune_participant_ids.csv").unlink()
+    assert len(EpicKitchens(copy, split="train")) == 5
+    with pytest.raises(ValueError, match="tune_participant_ids.csv or as tune=.*none are given"):
+        EpicKitchens(copy, split="tune")
+
+
+def test_arguments(kitchen):
+    for options, message in [
+        ({"split": "val"}, "unknown split 'val'; known are train"),
+        ({"modalities": ("depth",)}, "unknown modalities"),
+        ({"modalities": "audio"}, "give a tuple"),
+        ({"frames": 0}, "at least 1"),
+        ({"limit": 0}, "at least 1"),
+        ({"gap": -1}, "gap=-1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            EpicKitchens(kitchen, **options)
+    with pytest.raises(ValueError, match="did you mean 'rooms-kitchen'"):
+        open_data("room-kitchen")
+    with pytest.raises(FileNotFoundError, match="ships with the repository"):
+        open_data("rooms-kitchen", kitchen / "nowhere")
+    assert len(open_data("rooms-kitchen", kitchen)) == len(open_data("epic", kitchen)) == 4
+
+
+def test_frames_of_the_official_pictures():
+    assert frame_of("00:00:00.00", "P01_11") == 1 and frame_of("00:00:01.89", "P01_11") == 113
+    assert frame_of("00:00:02.86", "P01_101") == 143 and frame_of(3.87, "P01_101") == 193
+    assert frame_of("01:01:01.5", "P01_01") == int(3661.5 * 60)
+    with pytest.raises(ValueError, match="no video id"):
+        frame_of(1.0, "P01")
+
+
+@pytest.fixture(scope="module")
+def official():
+    folder = os.environ.get("CM3T_EPIC_ANNOTATIONS")
+    if not folder:
+        pytest.skip("CM3T_EPIC_ANNOTATIONS names no folder with the official annotation files")
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def official_rows(official):
+    verbs = read_classes(official / "EPIC_100_verb_classes.csv", VERBS)
+    nouns = read_classes(official / "EPIC_100_noun_classes.csv", NOUNS)
+    assert (sorted(verbs), sorted(nouns)) == (list(range(97)), list(range(300)))
+    return read_annotations(official / "EPIC_100_validation.csv", verbs=verbs, nouns=nouns)
+
+
+def test_official_validation_file(official_rows, official):
+    rows = official_rows
+    assert len(rows) == 9668 and rows.video_id.nunique() == 138
+    assert (rows.verb_class.nunique(), rows.noun_class.nunique()) == (78, 211)
+    assert (rows.narration_timestamp == "").sum() == 70
+    unseen = read_column(official / "EPIC_100_unseen_participant_ids_validation.csv", "participant_id")
+    verbs = rows.verb_class.isin(read_column(official / "EPIC_100_tail_verbs.csv", "verb", int))
+    nouns = rows.noun_class.isin(read_column(official / "EPIC_100_tail_nouns.csv", "noun", int))
+    assert rows.participant_id.isin(unseen).sum() == 1065
+    assert (verbs.sum(), nouns.sum(), (verbs | nouns).sum()) == (1760, 1900, 3105)
+    ends = rows.video_id.map(read_durations(official / "EPIC_100_video_info.csv"))
+    assert rows.narration_id[rows.stop > ends].tolist() == ["P29_05_563"]
+
+
+@pytest.mark.parametrize("end", ["start", "stop"])
+def test_official_frames_follow_the_convention(official_rows, official, end):
+    test = read_annotations(official / "EPIC_100_test_timestamps.csv", labelled=False)
+    assert len(test) == 13092
+    for rows in (official_rows, test):
+        expected = [
+            frame_of(t, video) for t, video in zip(rows[f"{end}_timestamp"], rows.video_id, strict=True)
+        ]
+        assert np.mean(np.array(expected) == rows[f"{end}_frame"]) > 0.995
+
+
+def test_any_bytes_are_parsed_or_one_clear_error(tmp_path):
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    path = tmp_path / "fuzz.csv"
+    whole = table(tmp_path / "whole.csv", TRAIN).read_bytes()
+    splice = st.tuples(st.integers(0, len(whole)), st.integers(0, 40), st.binary(max_size=12)).map(
+        lambda cut: whole[: cut[0]] + cut[2] + whole[cut[0] + cut[1] :]
+    )
+    field = st.sampled_from(COLUMNS)
+    swapped = st.tuples(field, st.text(max_size=30)).map(lambda change: {**TRAIN[0], change[0]: change[1]})
+
+    def check(content):
+        path.write_bytes(content)
+        try:
+            rows = read_annotations(path)
+        except AnnotationError as error:
+            assert str(path) in str(error)
+        else:
+            assert len(rows) > 0 and (rows.stop > rows.start).all() and rows.narration_id.is_unique
+            assert rows.video_id.str.fullmatch(r"P[0-9]{2}_[0-9]{2,3}").all()
+
+    settings = hypothesis.settings(max_examples=150, deadline=None, database=None, derandomize=True)
+
+    @settings
+    @hypothesis.given(st.one_of(st.binary(max_size=200), splice))
+    def any_bytes(content):
+        check(content)
+
+    @settings
+    @hypothesis.given(swapped)
+    def any_field(changed):
+        try:
+            table(path, [changed])
+        except UnicodeEncodeError:  # half a surrogate pair is no text
+            return
+        check(path.read_bytes())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        any_bytes()
+        any_field()
