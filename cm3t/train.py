@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -117,9 +117,10 @@ def folder_of(config: RunConfig, out: Path | str | None) -> Path:
 
 def digests(config: RunConfig) -> dict[str, str]:
     """What the data and the weights of a run are, in a few digits each."""
-    path = weights.resolve(config.backbone, config.weights) if config.weights else None
-    none = path is None or config.plugins.trains == "scratch"
-    return {"data": open_sets(config)["train"].digest, "weights": "random" if none else weights.digest(path)}
+    found = {"data": open_sets(config)["train"].digest, "weights": "random"}
+    if config.weights and config.plugins.trains != "scratch":
+        found["weights"] = weights.digest(weights.resolve(config.backbone, config.weights))
+    return found
 
 
 def build(config: RunConfig, data) -> CM3T:
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(parser.parse_args(argv))
     out = given.pop("out")
     try:
-        run(resolve(**given), out)
+        run(resolve(**given), out, log=partial(print, flush=True))
     except (ConfigError, FileNotFoundError, ValueError, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
