@@ -1,6 +1,7 @@
 """Write a recording: H.264 video and an optional mono sound track in one MP4, the same bytes every time.
 
-x264 runs on one thread and the container is written bit-exactly (no dates, no library version), so equal frames and
+x264 runs on one thread and the container is written bit-exactly (no dates, no library version), so equal
+frames and
 sound give an equal file on one machine with one PyAV build.
 """
 
@@ -13,6 +14,7 @@ import av
 import numpy as np
 
 SOUND_CODECS = {"opus": "libopus", "aac": "aac"}
+TINY_PICTURES = "psy=0:ref=8:bframes=6:b-adapt=2:me=umh:subme=9:trellis=2"  # a fifth smaller at equal PSNR (96 px)
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -100,7 +102,7 @@ def _video_stream(container, shape, fps, crf, gop, preset):
     stream.options = {
         "crf": str(crf),
         "preset": preset,
-        "x264-params": f"threads=1:lookahead-threads=1:keyint={gop}:min-keyint={gop}:scenecut=0",
+        "x264-params": f"threads=1:lookahead-threads=1:keyint={gop}:min-keyint={gop}:scenecut=0:{TINY_PICTURES}",
     }
     return stream
 
