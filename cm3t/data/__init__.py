@@ -26,11 +26,14 @@ def open_data(name: str, root: str | Path | None = None, split: str = "train", *
         raise ValueError(f"unknown data set {name!r}{hint} Known are {', '.join(NAMES)}")
     from cm3t.data.epic import EpicKitchens
 
-    if name == "rooms-kitchen":
-        root = Path(root or data_dir() / name)
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f"the embedded kitchen is not at {root}: it ships with the repository, in data/{name}. Run in the "
-                "repository or set CM3T_HOME to it; `python -m cm3t.data.rooms --help` tells how to make it anew"
-            )
-    return EpicKitchens(root, split=split, **options)
+    if name == "epic":
+        return EpicKitchens(root, split=split, **options)
+    root = Path(root or data_dir() / name)
+    try:
+        return EpicKitchens(root, split=split, **options)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the embedded kitchen is not, or not whole, at {root}: it ships with the repository, in data/{name}. "
+            "Run in the repository or set CM3T_HOME to it, and restore what is missing with git; "
+            "`python -m cm3t.data.rooms --help` tells how to make it anew.\n" + str(error).splitlines()[0]
+        ) from None
