@@ -29,10 +29,10 @@ class CM3T(nn.Module):
     clip      (T, H, W) of the clips to come, if not the backbone's own: it decides where MHVA's cells fit
 
     Paper: Sec. 3.2, Figure 2. Step 0 of MHVA and AdaptFormer is the frozen backbone, bit for bit.
-    Choice: MHVA has g x g cells where g divides the map's sides, else one (the paper's Swin-B at 224: 2, 2,
-    2, 1 by stage, the last map being a single window). A backbone that is frozen stays in eval mode
-    (`train()` keeps it), and a stem's batch norms stay so in every method. Heads are linear and start small,
-    N(0, 0.02^2); the text has no more to say of them.
+    Choice: MHVA has g x g cells where g divides the map's sides, else one (the paper's Swin-B at 224: 2, 2, 2, 1 by
+    stage, the last map being a single window). A backbone that is frozen stays in eval mode (`train()` keeps it), and
+    a stem's batch norms stay so in every method. Heads, of which the text says nothing, are linear and start small,
+    N(0, 0.02^2); they are drawn before the plugins, so that with one seed every method starts from the same heads.
 
     Raises ValueError where the cells divide no block's map, ContractError where the backbone cannot take the
     plugins.
@@ -53,13 +53,13 @@ class CM3T(nn.Module):
         self.backbone = backbone
         self.frozen = self.method.trains in ("head", "plugins")
         backbone.requires_grad_(not self.frozen)
+        self.heads = nn.ModuleDict({name: _head(backbone.width, n) for name, n in (heads or {}).items()})
+        self.head_dropout = head_dropout
         self.adapters, self.prefixes = nn.ModuleList(), nn.ModuleList()
         if self.method.adapter is not None:
             self.adapters = _adapters(backbone, self.method.adapter, clip or backbone.clip)
         if self.method.prefix is not None:
             self.prefixes = _prefixes(backbone, self.method.prefix)
-        self.heads = nn.ModuleDict({name: _head(backbone.width, n) for name, n in (heads or {}).items()})
-        self.head_dropout = head_dropout
         self._enabled = True
         self.train()
 
@@ -154,12 +154,7 @@ class CM3T(nn.Module):
             for key in ("backbone", "method", "heads")
             if about.get(key) != own[key]
         ]
-        if (
-            self.frozen
-            and check_weights
-            and not problems
-            and about["backbone_digest"] != self.backbone_digest()
-        ):
+        if self.frozen and check_weights and not problems and about["backbone_digest"] != self.backbone_digest():
             problems = ["it was trained on other weights of this backbone (check_weights=False loads anyway)"]
         if problems:
             raise WeightsError(self._misfit(str(path), problems))

@@ -4,7 +4,6 @@ The loop itself is `cm3t.loop.fit`; here is what surrounds it: data, seeds, dige
 """
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from dataclasses import fields
 from functools import lru_cache, partial
 from pathlib import Path
 
+import psutil
 import torch
 
 from cm3t import backbones
@@ -185,8 +185,8 @@ def reproducible(config: RunConfig) -> Iterator[None]:
 def peak_memory(info: dict, device: torch.device) -> Iterator[None]:
     """Writes the peak memory of what runs inside to info["peak_memory_mb"]: of the GPU, else of the process.
 
-    The process's peak includes the decoded clips. Where the system cannot reset it (only Linux can), it is the peak
-    since the process began.
+    The process's peak includes the decoded clips. Only Linux can start it anew for each run; on Windows it is the
+    peak since the process began, on macOS what the process holds at the end.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -207,7 +207,8 @@ def _peak_bytes(device: torch.device) -> int:
     for line in lines:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    memory = psutil.Process().memory_info()
+    return getattr(memory, "peak_wset", memory.rss)
 
 
 def device_name(device: torch.device) -> str:

@@ -82,10 +82,10 @@ def test_eq_3_and_5_gate_by_hand_equals_concatenated_keys_and_values():
     """Attention over [P_k; K] and [P_v; V] is Eq. 3 with lambda of Eq. 5, bias and shift mask on the self part."""
     torch.manual_seed(0)
     heads, n, d = 2, 8, C // 2
-    attention = lively(WindowAttention3d(C, window=(2, 2, 2), shift=(0, 0, 0), heads=heads))
+    attention = lively(WindowAttention3d(C, window=(2, 2, 2), shift=(0, 0, 0), heads=heads)).requires_grad_(False)
     x = torch.randn(1, 1, n, C, dtype=torch.float64)
     mask = torch.randn(1, heads, n, n, dtype=torch.float64)
-    p_k, p_v = plugins.PrefixTuning(C, L, init_std=1.0).double()(attention.project_prefix)
+    p_k, p_v = plugins.PrefixTuning(C, L, init_std=1.0).double().requires_grad_(False)(attention.project_prefix)
     q, k, v = (part[0, 0] for part in attention.qkv(x).chunk(3, -1))
     rows = []
     for i in range(n):

@@ -265,6 +265,11 @@ def test_byte_videos_and_closed_backbones_are_refused(video):
     assert len(CM3T(closed, "mhva", HEADS).adapters) == 3
 
 
+def test_with_one_seed_every_method_starts_from_the_same_heads():
+    first, *others = (build(method) for method in (*PLUGIN_METHODS, "linear", "full"))
+    assert all(torch.equal(first.heads["verb"].weight, other.heads["verb"].weight) for other in others)
+
+
 def test_scratch_ignores_pretrained_weights_and_head_dropout_acts_in_training(video):
     assert cm3t.create("video_swin_mini", method="scratch", weights="no such file").method.trains == "scratch"
     model = CM3T(tiny(), "linear", HEADS, head_dropout=0.5)
