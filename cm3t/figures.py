@@ -79,44 +79,6 @@ def methods_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> p
     return figure
 
 
-def cost_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> plt.Figure:
-    """Accuracy against the trained share of the backbone (log scale), one mark a method."""
-    runs = select(frame)
-    with house():
-        figure, axes = plt.subplots()
-        for method, group in runs.groupby("method", sort=True):
-            found = interval(group[metric].dropna())
-            share = group["share"].iloc[0]
-            axes.errorbar(share, found.mean, yerr=found.half, fmt="o", ms=6, capsize=3, color=colour(method))
-            axes.annotate(label(method), (share, found.mean), textcoords="offset points", xytext=(7, 4), fontsize=8)
-        axes.set(
-            xscale="log",
-            xticks=[0.1, 1, 10, 100],
-            xticklabels=["0.1", "1", "10", "100"],
-            xlabel="trained parameters (% of the backbone)",
-            ylabel=readable(metric),
-            title=title,
-        )
-    return figure
-
-
-def sweep_plot(frame: pd.DataFrame, setting: str, metric: str = SCORE, title: str = "") -> plt.Figure:
-    """The metric against one setting (bottleneck, cells, gap, ...), a line a method with its 95 % band."""
-    runs = select(frame, **{setting: any}).dropna(subset=[setting, metric])
-    with house():
-        figure, axes = plt.subplots()
-        for method, group in runs.groupby("method", sort=True):
-            points = [(value, interval(found[metric])) for value, found in group.groupby(setting)]
-            x = [float(value) for value, _ in points]
-            axes.plot(x, [found.mean for _, found in points], "o-", ms=4, color=colour(method), label=label(method))
-            low, high = [found.low for _, found in points], [found.high for _, found in points]
-            axes.fill_between(x, low, high, color=colour(method), alpha=0.12, lw=0)
-        axes.set(xlabel=setting.replace("_", " "), ylabel=readable(metric), title=title)
-        if len(runs):
-            axes.legend()
-    return figure
-
-
 def readable(metric: str) -> str:
     """A column name as an axis says it: `validation.all.action_top1` is "action top-1 (%)"."""
     *place, name = metric.split(".")

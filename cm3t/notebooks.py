@@ -25,19 +25,24 @@ def folder() -> Path:
     return config.ROOT / "notebooks"
 
 
+def known() -> list[Path]:
+    """All notebooks, in order."""
+    return sorted(folder().glob("[0-9][0-9]_*.ipynb"))
+
+
 def find(words=()) -> list[Path]:
     """Notebooks in order, all or those named by number ("02", "2") or by the start of their name."""
-    known = sorted(folder().glob("[0-9][0-9]_*.ipynb"))
-    if not known:
+    there = known()
+    if not there:
         raise ConfigError(f"no notebooks in {folder()}; set CM3T_HOME to a checkout of cm3t")
     chosen = []
     for word in words:
         start = f"{int(word):02d}_" if word.isdigit() else word.removesuffix(".ipynb")
-        found = [path for path in known if path.name.startswith(start)]
+        found = [path for path in there if path.name.startswith(start)]
         if not found:
-            raise ConfigError(f"no notebook {word!r}; there are {', '.join(path.stem for path in known)}")
+            raise ConfigError(f"no notebook {word!r}; there are {', '.join(path.stem for path in there)}")
         chosen += found
-    return sorted(set(chosen)) if words else known
+    return sorted(set(chosen)) if words else there
 
 
 def read(path: Path) -> nbformat.NotebookNode:

@@ -26,7 +26,6 @@ PACKAGES = (
     "cm3t",
     "torch",
     "torchvision",
-    "timm",
     "numpy",
     "pandas",
     "av",

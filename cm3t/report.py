@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cm3t import config, figures
-from cm3t.config import PROFILES, records_dir, tuning_key
+from cm3t import config, figures, notebooks, show, study
+from cm3t.config import PROFILES, records_dir
 from cm3t.figures import label
 from cm3t.ledger import ledger
-from cm3t.records import largest_profile, load_all, results, timings, write_json
+from cm3t.records import largest_profile, load_all, results, timings
 from cm3t.stats import SCORE, Interval, interval, paired, select
 
 SYNTHETIC = (
@@ -28,6 +28,7 @@ SYNTHETIC = (
 )
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
+GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
 # The comparisons the README and notebook 02 rest on: ours, against.
 CONTRASTS = (
     ("mhva+pt", "adaptformer+pt"),
@@ -47,19 +48,19 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def methods_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, best first: trained share, accuracy on all and on each subset (mean ± 95 %), epochs, n."""
+def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.DataFrame:
+    """One row a method, best first: trained share, accuracy on each subset (mean ± 95 %), epochs, minutes, n."""
     runs = select(frame)
     rows = []
     for method, group in runs.groupby("method", sort=True):
-        row = {"method": label(method), "trained (%)": f"{group['share'].iloc[0]:.1f}"}
-        for subset, heading in SUBSETS.items():
+        row = {"method": label(method), "trained (%)": f"{100 * group['share'].iloc[0]:.1f}"}
+        for subset, heading in subsets.items():
             values = group.get(f"{subset}.action_top1", pd.Series(dtype=float)).dropna()
             row[heading] = interval(values).text() if len(values) else ""
         row["epochs to converge"] = f"{group['epochs_to_converge'].mean():.1f}"
         row["minutes a run"] = f"{group['seconds'].mean() / 60:.1f}"
         rows.append(row | {"n": len(group), "order": -group[SCORE].mean()})
-    columns = ["method", "trained (%)", *SUBSETS.values(), "epochs to converge", "minutes a run", "n"]
+    columns = ["method", "trained (%)", *subsets.values(), "epochs to converge", "minutes a run", "n"]
     return pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")[columns]
 
 
@@ -72,6 +73,15 @@ def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SC
             row = {"contrast": f"{label(ours)} - {label(against)}", "paired difference": found.text(signed=True)}
             rows.append(row | {"95 % interval": _range(found), "n": found.n})
     return pd.DataFrame(rows, columns=["contrast", "paired difference", "95 % interval", "n"])
+
+
+def group_table(frame: pd.DataFrame, number: str, group: str) -> pd.DataFrame:
+    """The variants of one group of a study, each against the first that ran, as text; empty if none did."""
+    if group == "tuning":
+        return pd.DataFrame()
+    variants = [v for v in study.STUDIES[number][group] if len(select(frame, **v.settings))]
+    against = {f"minus {variants[0].label}": variants[0]} if variants else {}
+    return show.in_words(study.compare(frame, variants, against))
 
 
 def _range(found: Interval) -> str:
@@ -95,6 +105,17 @@ def _took(timing: dict | None) -> str:
     seconds = timing["seconds"]
     spent = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
     return f"{spent}, {timing['device']}" if timing.get("device") else spent
+
+
+def notebook_map() -> pd.DataFrame:
+    """One row a notebook: its question, linked, and what it takes in each profile."""
+    taken = runtime_table().set_index("notebook")
+    rows = []
+    for path in notebooks.known():
+        question = notebooks.title(path).split("·", 1)[-1].strip()
+        times = taken.loc[path.stem].to_dict() if path.stem in taken.index else {}
+        rows.append({"": path.stem[:2], "question": f"[{question}](notebooks/{path.name})"} | times)
+    return pd.DataFrame(rows, columns=["", "question", *taken.columns])
 
 
 def runtime_row(notebook: str) -> str:
@@ -136,20 +157,24 @@ def write_all(profile: str | None = None) -> list[Path]:
         frame, note = results(profile), footer(profile)
         tables = config.results_dir() / "tables" / profile
         made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", note)
+        if "validation.gap1.action_top1" in frame:
+            made += save_table(methods_table(frame, GAPS), tables / "02_gap", "Ever further from training", note)
         made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
+        for number, group in ((number, group) for number, groups in study.STUDIES.items() for group in groups):
+            if len(table := group_table(frame, number, group)):
+                made += save_table(table, tables / f"{number}_{group}", f"Notebook {number}, {group}", note)
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
-        made += figures.save_figure(figures.cost_plot(frame, title=title), pictures / "02_cost")
     made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
     return [*made, write_readme()]
 
 
 def readme_blocks() -> dict[str, str]:
-    """What stands between the README's markers: `results` and `times`."""
-    profile, times = largest_profile(), runtime_table()
-    blocks = {"results": EMPTY, "times": markdown(times) if len(times) else "Not measured yet."}
+    """What stands between the README's markers: `results` and `notebooks`."""
+    profile = largest_profile()
+    blocks = {"results": EMPTY, "notebooks": markdown(notebook_map())}
     if profile:
         frame = results(profile)
         differences = [
@@ -190,26 +215,14 @@ def stale_readme() -> bool:
     return render(text, readme_blocks()) != text
 
 
-def write_tuning(profile: str | None = None) -> Path:
-    """results/tuning.json: for each method the learning rate with the best mean on `tune`, and the runs behind it.
-
-    ValueError if the methods did not try the same rates: tuning effort is equal, or the comparison is not.
-    """
-    profiles = [profile] if profile else list(reversed(PROFILES))
-    frames = [select(results(name), score_split="tune", method=any) for name in profiles]
-    frame = next((found for found in frames if len(found)), None)
-    if frame is None:
-        raise ValueError("no published records were scored on `tune`; run the sweep first, then --publish")
-    rates = frame.groupby("method")["lr"].agg(lambda tried: tuple(sorted(set(tried))))
-    if rates.nunique() > 1:
-        tried = "; ".join(f"{method} {', '.join(map(str, found))}" for method, found in rates.items())
-        raise ValueError(f"unequal tuning: {tried}. Run the missing learning rates, then publish again")
-    table = {}
-    for (data, backbone, method), runs in frame.groupby(["data", "backbone", "method"]):
-        means = runs.groupby("lr")["tune.all.action_top1"].mean()
-        entry = {"lr": float(means.idxmax()), "tried": {f"{lr:g}": round(mean, 3) for lr, mean in means.items()}}
-        table[tuning_key(data, backbone, method)] = entry | {"runs": sorted(runs["run_id"])}
-    return write_json(config.results_dir() / "tuning.json", table)
+def release_tuning(profile: str | None = None) -> Path:
+    """Write results/tuning.json from the sweep of the largest profile that has one; see `study.release_rates`."""
+    frames = [
+        select(results(name), score_split="tune", **dict.fromkeys(study.OVERRIDES, any))
+        for name in ([profile] if profile else reversed(PROFILES))
+    ]
+    study.release_rates(next((frame for frame in frames if len(frame)), frames[0]))
+    return config.results_dir() / "tuning.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -227,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     else:
         makers = {"all": lambda: write_all(given.profile), "readme": lambda: [write_readme()]}
-        makers["tuning"] = lambda: [write_tuning(given.profile)]
+        makers["tuning"] = lambda: [release_tuning(given.profile)]
         for path in makers[given.what]():
             print(path.relative_to(config.ROOT))
     return 0

@@ -208,11 +208,12 @@ def _list(paths: list[Path]) -> None:
 
 
 def _refresh(paths: list[Path]) -> int:
-    """Execute in place at smoke, in a fresh folder of records, and clean the metadata."""
+    """Execute in place at smoke, in a fresh folder of records, clean the metadata, renew the README's map."""
     for path in paths:
         start = time.monotonic()
         notebooks.refresh(path)
         print(f"{path.name}: refreshed in {spell(time.monotonic() - start)}", flush=True)
+    report.write_readme()  # its map of the notebooks quotes their titles
     return 0
 
 

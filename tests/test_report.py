@@ -2,13 +2,15 @@
 
 import json
 
+import nbformat
 import pytest
 
 from cm3t import config, figures, report
 from cm3t.records import load_all, records_dir, results, save_timing
 
 SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]
-README = "# x\n<!-- results:start -->\nold\n<!-- results:end -->\nkept\n<!-- times:start -->\n<!-- times:end -->\n"
+README = "# x\n<!-- results:start -->\nold\n<!-- results:end -->\nkept\n"
+README += "<!-- notebooks:start -->\n<!-- notebooks:end -->\n"
 
 
 @pytest.fixture
@@ -17,6 +19,9 @@ def published(study, tmp_path):
     study("quick", SCORES)
     save_timing(records_dir("quick"), "02_mhva_vs_adaptformer", 300.0, 8, device="cpu")
     (tmp_path / "README.md").write_text(README)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 02 · A question?")])
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(book, tmp_path / "notebooks" / "02_mhva_vs_adaptformer.ipynb")
     return tmp_path
 
 
@@ -57,14 +62,15 @@ def test_the_readme_follows_the_records(published, tmp_path):
     assert report.stale_readme()
     report.write_readme()
     text = (tmp_path / "README.md").read_text()
-    assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text and "5.0 min, cpu" in text
+    assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text
+    assert "| 02 | [A question?](notebooks/02_mhva_vs_adaptformer.ipynb) | 5.0 min, cpu |" in text
     assert not report.stale_readme()
 
 
 def test_the_readme_without_records_says_what_to_do(study, tmp_path):
     study("quick", [])
     blocks = report.readme_blocks()
-    assert "make study" in blocks["results"] and blocks["times"] == "Not measured yet."
+    assert "make study" in blocks["results"]
     with pytest.raises(ValueError, match="results:start"):
         report.render("no markers", blocks)
 
@@ -77,31 +83,31 @@ def test_the_command_line(published, capsys):
         report.main(["tables"])
 
 
-def test_tuning_takes_the_best_rate_and_demands_equal_effort(study):
+def test_tuning_takes_the_best_rate_and_demands_equal_effort(study, tmp_path):
     for lr, gain in ((1e-3, 0), (3e-3, 4)):
         for method in ("mhva+pt", "linear"):
             study("full", [(method, 30.0 + gain)], lr=lr, score_split="tune", study="tuning")
-    table = json.loads(report.write_tuning().read_text())
-    entry = table["rooms-kitchen/video_swin_mini/linear"]
-    assert entry["lr"] == 3e-3 and set(entry["tried"]) == {"0.001", "0.003"} and len(entry["runs"]) == 10
+    assert report.main(["tuning"]) == 0
+    entry = json.loads((tmp_path / "results" / "tuning.json").read_text())["rooms-kitchen/video_swin_mini/linear"]
+    assert entry["lr"] == 3e-3 and set(entry["tried"]) == {"0.001", "0.003"}
     assert config.resolve("quick", method="linear").lr == 3e-3
     study("full", [("linear", 90.0)], lr=1e-2, score_split="tune", study="tuning")
     with pytest.raises(ValueError, match="unequal tuning"):
-        report.write_tuning()
+        report.release_tuning()
+
+
+def test_a_group_of_variants_is_a_table_against_its_first(published):
+    table = report.group_table(results("quick"), "02", "main")
+    assert list(table["method"]) == ["linear probe", "AdaptFormer + PT", "MHVA + PT", "full fine-tuning"]
+    difference = table["minus linear probe"]
+    assert difference[0] == "" and difference[2].startswith("+2")
+    assert report.group_table(results("quick"), "02", "ladder").empty
 
 
 def test_colours_are_the_houses():
     assert figures.colour("mhva+pt") == figures.colour("mhva") == "#0072B2"
     assert figures.colour("pt") == "#D55E00" and figures.colour("full") == "#000000"
     assert figures.colour("adaptformer+cells") == figures.colour("adaptformer+pt") == "#7F7F7F"
-
-
-def test_a_sweep_is_drawn_with_one_line_a_method(study):
-    for width in (8, 16, 32):
-        study("quick", [("mhva+pt", 30.0 + width), ("adaptformer+pt", 30.0)], bottleneck=width)
-    axes = figures.sweep_plot(results("quick"), "bottleneck").axes[0]
-    assert len(axes.lines) == 2 and list(axes.lines[0].get_xdata()) == [8.0, 16.0, 32.0]
-    figures.plt.close("all")
 
 
 def test_the_footer_digests_the_records(published):

@@ -23,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text(
-        "<!-- results:start -->\n<!-- results:end -->\n<!-- times:start -->\n<!-- times:end -->\n"
+        "<!-- results:start -->\n<!-- results:end -->\n<!-- notebooks:start -->\n<!-- notebooks:end -->\n"
     )
 
     def write(name, *cells):
