@@ -1,0 +1,52 @@
+# The study's commands. All of them make their environment first, if it is absent or the lock has changed:
+#   make study     compute the quick profile on this machine, notebook by notebook (stopped, it resumes)
+#   make test      pytest, then every stored notebook output compared by strict nbval
+#   make slow      the longer checks
+#   make lint      ruff over code and notebooks
+#   make lab       open the notebooks
+#   make lock      resolve the dependencies anew: requirements.lock and environment.yml
+# VENV=DIR uses another environment, PYTHON=python3.12 another interpreter (3.11 or newer), PROFILE=full more evidence.
+
+VENV ?= .venv
+PYTHON ?= python3
+PROFILE ?= quick
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.cm3t-ready
+
+.PHONY: study test slow lint lab lock
+.DELETE_ON_ERROR:
+
+study: $(READY)
+	$(BIN)/python -m cm3t.run --profile $(PROFILE)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
+		local=$$(mktemp -d) && trap 'rm -rf "$$local"' EXIT && \
+		CM3T_LOCAL="$$local" $(BIN)/python -m pytest -q -p tests.nbval_floor \
+			--nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg notebooks; \
+	else echo "no notebooks yet: nothing for nbval to compare"; fi
+
+slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow || [ $$? -eq 5 ]
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -q -e ".[test,notebooks]"
+	.venv-lock/bin/python .ci/lock.py
+	rm -rf .venv-lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cm3t needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@[ -x $(BIN)/python ] || { echo "making the environment $(VENV); torch is large, minutes go by"; \
+		$(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install -q -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
