@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cm3t import __version__, backbones, plugin_file
 from cm3t.backbones import contract
-from cm3t.backbones.weights import WeightsError
+from cm3t.backbones.weights import WeightsError, misfits
 from cm3t.methods import AdapterSpec, Method, PrefixSpec, parse_method
 from cm3t.plugins import MultiHeadVisionAdapter, ParallelAdapter, PrefixTuning, admissible_cells
 
@@ -126,13 +126,7 @@ class CM3T(nn.Module):
     def load_plugin_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Load a `plugin_state_dict()`, strictly: WeightsError lists every key that does not fit."""
         own = self.plugin_state_dict()
-        problems = [f"missing key {k}" for k in own if k not in state]
-        problems += [f"unexpected key {k}" for k in state if k not in own]
-        problems += [
-            f"{k} has shape {tuple(state[k].shape)}, the model's is {tuple(own[k].shape)}"
-            for k in own
-            if k in state and state[k].shape != own[k].shape
-        ]
+        problems = misfits(own, state)
         if problems:
             raise WeightsError(self._misfit(f"{len(problems)} keys", problems))
         self.load_state_dict(dict(state), strict=False)
@@ -269,12 +263,12 @@ def reference_parameters(backbone: nn.Module) -> tuple[int, str]:
     """What a trainable share is a share of, and its name: the backbone with its pretraining classifier.
 
     Paper: only with its 400-class head does Swin-B (88,048,984) print the published percentages.
-    Choice: a backbone may name its own number of source classes as `source_classes`.
+    Choice: every backbone says how many classes it was pretrained on (`source_classes`).
     """
     own = getattr(backbone, "head", None)
     if isinstance(own, nn.Linear):
         return count(backbone), f"{backbone.name} with its {own.out_features}-class head"
-    classes = getattr(backbone, "source_classes", 400)
+    classes = backbone.source_classes
     return count(backbone) + (backbone.width + 1) * classes, f"{backbone.name} with its {classes}-class head"
 
 

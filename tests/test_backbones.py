@@ -1,4 +1,4 @@
-"""Video Swin against torchvision's, weight by weight; against a naive twin where torchvision is wrong; and the contract."""
+"""Video Swin against torchvision, weight by weight; against a naive twin where torchvision is wrong; the contract."""
 
 from itertools import product
 
@@ -168,7 +168,7 @@ def test_weights_round_trip_and_every_misfit_is_listed(tmp_path):
     save_file(tensors, path)
     with pytest.raises(weights.WeightsError) as error:
         backbones.backbone("video_swin_mini", weights=path)
-    for line in ("missing norm.weight", "unexpected norm.bais", "shape of norm.bias: file (7,)"):
+    for line in ("missing key norm.weight", "unexpected key norm.bais", "norm.bias has shape (7,)"):
         assert line in str(error.value)
 
 

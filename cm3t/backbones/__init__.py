@@ -22,6 +22,7 @@ _SPECS = {
         num_heads=[3, 6, 12],
         stochastic_depth_prob=0.05,
         prefix_length=4,
+        source_classes=75,
     ),
     "video_swin_t": dict(**_SWIN, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
     "video_swin_s": dict(**_SWIN, embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),

@@ -6,7 +6,9 @@ branches. Whatever keeps this contract can be adapted; whatever breaks it is ref
 
 from torch import Tensor
 
-_BACKBONE = ("name", "clip", "width", "widths", "blocks", "embed", "advance", "pool", "prefix_length")
+_BACKBONE = (
+    "name", "clip", "width", "widths", "blocks", "embed", "advance", "pool", "prefix_length", "source_classes",
+)  # fmt: skip
 _BLOCK = ("attention", "feedforward")
 
 
@@ -25,6 +27,7 @@ class Backbone:
                      attn.project_prefix(E (l, C)) -> (k, v), each (l, C), by the frozen slices (prefix tuning only)
     widths, width  C of each block; D of the features
     prefix_length  l of prefix tuning's default preset here
+    source_classes classes of its pretraining: with their head it is what trainable shares are shares of
     embed(video)   (B, 3, T, H, W) -> (B, T', H', W', C)
     advance(i, x)  the map that block i reads, where a stage begins
     pool(x)        (B, T, H, W, C) -> (B, D)

@@ -197,6 +197,7 @@ class VideoSwin(SwinTransformer3d, Backbone):
         window: Size = (8, 7, 7),
         stem: type[nn.Module] | None = None,
         prefix_length: int = 32,
+        source_classes: int = 400,
         num_classes: int | None = None,
         **skeleton,
     ):
@@ -210,7 +211,7 @@ class VideoSwin(SwinTransformer3d, Backbone):
         )
         if num_classes is None:
             self.head = nn.Identity()
-        self.name, self.clip, self.prefix_length = name, clip, prefix_length
+        self.name, self.clip, self.prefix_length, self.source_classes = name, clip, prefix_length, source_classes
         stages = [stage for stage in self.features if isinstance(stage, nn.Sequential)]
         merges = [layer for layer in self.features if not isinstance(layer, nn.Sequential)]
         self._flat = [(block, merges[i - 1] if i and j == 0 else None) for i, stage in enumerate(stages)

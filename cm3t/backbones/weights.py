@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -53,19 +54,15 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}, metadata
 
 
-def fit(model: nn.Module, tensors: dict[str, torch.Tensor], *, source: str, kind: str = "weights") -> None:
-    """Load `tensors` into `model` strictly; raises WeightsError listing every missing, extra and misshapen key."""
-    own = model.state_dict()
-    differ = [f"missing {k}" for k in own if k not in tensors]
-    differ += [f"unexpected {k}" for k in tensors if k not in own]
-    differ += [
-        f"shape of {k}: file {tuple(tensors[k].shape)}, model {tuple(own[k].shape)}"
+def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Every missing, unexpected and wrongly shaped key of `tensors`, a sentence each; empty where all fit."""
+    differ = [f"missing key {k}" for k in own if k not in tensors]
+    differ += [f"unexpected key {k}" for k in tensors if k not in own]
+    return differ + [
+        f"{k} has shape {tuple(tensors[k].shape)}, the model's is {tuple(own[k].shape)}"
         for k in own
         if k in tensors and tensors[k].shape != own[k].shape
     ]
-    if differ:
-        raise WeightsError(f"{kind} of {source} do not fit ({len(differ)} keys):\n  " + "\n  ".join(sorted(differ)))
-    model.load_state_dict(tensors)
 
 
 def load(model: nn.Module, weights: str | Path) -> str:
@@ -78,7 +75,10 @@ def load(model: nn.Module, weights: str | Path) -> str:
     own = model.state_dict()
     tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith("head.")}
     indices = {k: v for k, v in own.items() if k.endswith("relative_position_index")}
-    fit(model, indices | tensors, source=str(path))
+    tensors = indices | tensors
+    if differ := misfits(own, tensors):
+        raise WeightsError(f"{path} does not fit {model.name} ({len(differ)} keys):\n  " + "\n  ".join(sorted(differ)))
+    model.load_state_dict(tensors)
     return digest(path)
 
 
