@@ -5,13 +5,17 @@ and False for a healthy model and for every other fault.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from cm3t.config import resolve
 from cm3t.model import CM3T, create
 from cm3t.plugins import MultiHeadVisionAdapter
+from cm3t.records import Record, new_record
+from cm3t.stats import interval
 
 FAULTS = {
     "shared": "all cells use the first cell's adapter",
@@ -74,3 +78,46 @@ def check_number(answer, right: int) -> str:
     if answer is None:
         return "not yet: write your answer in place of None"
     return "right" if int(answer) == right else f"not yet: {int(answer):,} is too {'low' if answer < right else 'high'}"
+
+
+# Invented scores, {seed: score}: seeds differ far more than methods do, and each side lacks a seed of the other.
+OURS = {0: 41.0, 1: 47.5, 2: 36.5, 3: 44.0, 5: 39.0}
+AGAINST = {3: 41.5, 2: 35.0, 1: 45.0, 0: 39.5, 4: 52.0}
+
+
+def check_paired(function: Callable[[dict, dict], tuple[float, float]]) -> str:
+    """Try a function of two {seed: score} that returns the mean paired difference and its 95 % half width."""
+    common = sorted(set(OURS) & set(AGAINST))
+    right = interval(OURS[seed] - AGAINST[seed] for seed in common)
+    answer = function(OURS, AGAINST)
+    if answer is None:
+        return "not yet: return the mean difference and its half width"
+    mean, half = answer
+    if abs(mean - right.mean) > 0.01:
+        return f"not yet: the mean is {mean:.2f}; only seeds that both sides ran can be paired, each with itself"
+    if abs(half - right.half) > 0.01:
+        return f"not yet: the mean is right, the half width is {half:.2f}; take that of the differences"
+    return f"right: {right.text(digits=2, signed=True)}"
+
+
+def invented_records() -> list[Record]:
+    """Five records of one configuration, invented: one of them was trained on other data than the rest."""
+    records = []
+    for seed, score in enumerate((41.0, 42.5, 40.5, 55.0, 41.5)):
+        scores = {"validation": {"all": {"action_top1": score, "n": 400}}}
+        info = {"status": "ok", "epochs": [], "epochs_to_converge": 9, "metrics": scores, "seconds": 60.0}
+        digest = "9f2c51d07a3e" if seed == 2 else "4b7de8810c66"  # the odd one does not stand out by its score
+        record = new_record(resolve("full", method="mhva", seed=seed), info, {"digests": {"data": digest}})
+        records.append(replace(record, run_info=record.run_info | {"created_at": "2026-01-01T00:00:00+00:00"}))
+    return records
+
+
+def check_stale(function: Callable[[list[Record]], str]) -> str:
+    """Try a function that takes records and returns the run id of the one that does not belong with the others."""
+    records = invented_records()
+    answer = function(records)
+    if answer == records[2].run_id:
+        return "found: it was trained on other data, so it cannot be averaged with the rest"
+    if answer == records[3].run_id:
+        return "not yet: a high score is no reason to throw a run away"
+    return "not yet: what must be equal in all runs of an average?"

@@ -120,8 +120,9 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
             axes.errorbar(found.mean, -place, xerr=half, fmt="o", ms=5, capsize=3, color=variant_colour(name))
         if column != "score":
             axes.axvline(0, color="#999999", lw=1)
+        _say_if_empty(axes, rows)
         axes.set(yticks=[-place for place in range(len(rows))], yticklabels=[name for name, _ in rows])
-        axes.set(xlabel=xlabel, title=title, ylim=(-len(rows) + 0.4, 0.6))
+        axes.set(xlabel=xlabel, title=title, ylim=(-max(len(rows), 1) + 0.4, 0.6))
         axes.grid(axis="y", visible=False)
     return figure
 
@@ -139,10 +140,18 @@ def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: st
             for x, y, words in zip(table["trainable"], means, table["method"], strict=True):
                 short = words.split(", ")[-1]
                 axes.annotate(short, (x, y), textcoords="offset points", xytext=(5, 6), fontsize=7.5, color=colour)
+        drawn = [name for name, table in families.items() if len(table)]
+        _say_if_empty(axes, drawn)
         axes.set(xscale="log", xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
-        if families:
+        if drawn:
             axes.legend()
     return figure
+
+
+def _say_if_empty(axes: Axes, drawn: list) -> None:
+    if not drawn:
+        place = dict(ha="center", va="center", transform=axes.transAxes, color="#555555")
+        axes.text(0.5, 0.5, "no published runs yet", **place)
 
 
 def variant_colour(name: str) -> str:
@@ -207,3 +216,16 @@ def stamp(device: str = "cpu") -> str:
     hardware = found["hardware"]
     machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; device {hardware['device']}"
     return f"commit {commit}\n{versions}\n{machine}"
+
+
+def shares_plot(shares: dict[str, float], title: str = "") -> plt.Figure:
+    """Trained share of the backbone (a fraction) by method, as bars in the methods' colours, the number at each end."""
+    with house():
+        figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.34 * len(shares)))
+        for place, (method, share) in enumerate(shares.items()):
+            axes.barh(-place, 100 * share, height=0.62, color=figures.colour(method))
+            axes.text(100 * share + 1, -place, f"{100 * share:.1f} %", va="center", fontsize=9)
+        axes.set(yticks=[-place for place in range(len(shares))], yticklabels=[figures.label(m) for m in shares])
+        axes.set(xlim=(0, 112), xlabel="trained parameters (% of the backbone, heads not counted)", title=title)
+        axes.grid(axis="y", visible=False)
+    return figure

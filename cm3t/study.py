@@ -14,7 +14,7 @@ from cm3t.config import OVERRIDES, RunConfig, resolve, results_dir, seeds_for, t
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
 from cm3t.records import write_json
-from cm3t.stats import PLAIN, SCORE, interval, paired, select
+from cm3t.stats import PLAIN, SCORE, Interval, interval, paired, select
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,32 @@ def compare(frame: pd.DataFrame, variants, against: dict[str, Variant], metric: 
             row[title] = None if same else paired(frame, v.settings, other.settings, metric)
         rows.append(row)
     return pd.DataFrame(rows, columns=["method", "trainable", "score", *against])
+
+
+def interaction(frame: pd.DataFrame, first: tuple, second: tuple, metric: str = SCORE) -> Interval | None:
+    """Difference of differences, (a - b) - (c - d) for pairs of variants (a, b) and (c, d), over seeds all four ran.
+
+    With MHVA - shared when anchored and when not: how much of MHVA's gain rests on things keeping their places.
+    """
+    columns = []
+    for v in (*first, *second):
+        runs = select(frame, **v.settings) if len(frame) else frame
+        if runs.empty or metric not in runs:
+            return None
+        columns.append(runs.drop_duplicates("seed").set_index("seed")[metric])
+    table = pd.concat(columns, axis=1, keys=list("abcd"), join="inner").dropna()
+    return interval((table["a"] - table["b"]) - (table["c"] - table["d"])) if len(table) else None
+
+
+def verdict(found: Interval | None) -> str:
+    """What a difference says: higher or lower if the whole 95 % interval does, else undecided; with n."""
+    if found is None:
+        return "not run yet"
+    words = f"{found.text(signed=True)} points (n={found.n})"
+    if found.n < 2:
+        return f"{words}: one seed decides nothing"
+    side = "higher" if found.low > 0 else "lower" if found.high < 0 else "undecided, the interval holds 0"
+    return f"{words}: {side}"
 
 
 def rate_key(config: RunConfig) -> str:

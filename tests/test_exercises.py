@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cm3t import exercises
+from cm3t.stats import interval
 
 
 def shares_cells(model):
@@ -61,3 +62,32 @@ def test_numbers_are_checked_without_giving_them_away():
     assert exercises.check_number(None, 7).startswith("not yet")
     assert exercises.check_number(7, 7) == "right"
     assert exercises.check_number(6, 7).endswith("too low") and exercises.check_number(8, 7).endswith("too high")
+
+
+def test_pairing_needs_common_seeds_and_the_spread_of_differences():
+    def solution(ours, against):
+        found = interval(ours[seed] - against[seed] for seed in set(ours) & set(against))
+        return found.mean, found.half
+
+    def unpaired(ours, against):
+        return sum(ours.values()) / 5 - sum(against.values()) / 5, 1.0
+
+    def too_wide(ours, against):
+        return solution(ours, against)[0], 5.0
+
+    assert exercises.check_paired(solution).startswith("right")
+    for wrong in (unpaired, too_wide, lambda ours, against: None):
+        assert exercises.check_paired(wrong).startswith("not yet")
+
+
+def test_the_stale_record_is_told_by_its_digest_not_its_score():
+    def by_digest(records):
+        seen = [record.meta_info["digests"]["data"] for record in records]
+        return next(record.run_id for record, digest in zip(records, seen, strict=True) if seen.count(digest) == 1)
+
+    def by_score(records):
+        return max(records, key=lambda r: r.train_info["metrics"]["validation"]["all"]["action_top1"]).run_id
+
+    assert exercises.check_stale(by_digest).startswith("found")
+    assert exercises.check_stale(by_score).startswith("not yet")
+    assert exercises.check_stale(lambda records: None).startswith("not yet")

@@ -13,7 +13,7 @@ from cm3t.config import PROFILES
 from cm3t.model import create
 from cm3t.paper import CLAIMS
 from cm3t.records import load_all, records_dir, save_record, to_frame
-from cm3t.stats import select
+from cm3t.stats import Interval, select
 
 
 def test_every_profile_has_a_plan_whose_groups_exist():
@@ -108,6 +108,27 @@ def test_a_comparison_pairs_by_seed_and_leaves_out_what_was_not_run(study):
     table = plan.compare(to_frame(load_all(records_dir("full"))), plan.MAIN, {"- PT": plan.variant("02", "PT")})
     assert list(table["method"]) == ["MHVA"]
     assert table["score"].iloc[0].n == 5 and table["- PT"].iloc[0] is None
+
+
+def test_an_interaction_is_the_difference_of_paired_differences(make_record):
+    def runs(variant, scores):
+        return [make_record("full", score=y, seed=seed, **variant.settings) for seed, y in enumerate(scores)]
+
+    shared, mhva, shared_moved, mhva_moved = plan.ANCHORING
+    records = runs(shared, [40, 41]) + runs(mhva, [45, 47]) + runs(shared_moved, [30, 32]) + runs(mhva_moved, [31, 33])
+    frame = to_frame(records)
+    found = plan.interaction(frame, (mhva, shared), (mhva_moved, shared_moved))
+    assert (found.mean, found.n) == (4.5, 2)
+    assert plan.interaction(to_frame(records[:6]), (mhva, shared), (mhva_moved, shared_moved)) is None
+    assert plan.interaction(to_frame([]), (mhva, shared), (mhva_moved, shared_moved)) is None
+
+
+def test_words_for_a_difference_claim_no_more_than_the_interval():
+    assert plan.verdict(Interval(2.0, 1.0, 5)).endswith("higher")
+    assert plan.verdict(Interval(-2.0, 1.0, 5)).endswith("lower")
+    assert "undecided" in plan.verdict(Interval(0.5, 1.0, 5))
+    assert "decides nothing" in plan.verdict(Interval(9.0, float("nan"), 1))
+    assert plan.verdict(None) == "not run yet"
 
 
 def test_unknown_names_are_errors_with_the_nearest_one():
