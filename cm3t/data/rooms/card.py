@@ -1,0 +1,216 @@
+"""The data card of rooms-kitchen, rendered: ``python -m cm3t.data.rooms card [--root DIR]`` writes its README.md.
+
+Every number is read from ``rooms.json``, the annotation files or the difficulty records (``results/records/card``);
+nothing is typed in, so the card cannot say what the files do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from cm3t import config
+from cm3t.data.rooms import kitchen_files
+from cm3t.data.rooms.card_text import TEXT
+from cm3t.data.rooms.kitchen_world import ACTIONS, FIXTURES
+
+# What an action can be told by, per kind of fixture: place, motion, sound.
+CUES = {
+    "door": ("which door", "direction of the swing", "latch when opening, knock when it shuts"),
+    "drawer": ("low, in the middle", "direction of the slide", "latch when opening, knock when it shuts"),
+    "knob": ("which of four equal knobs", "turn of the wrist, the pointer", "igniter, hum or hiss begins or ends"),
+    "switch": ("left of the knobs", "direction of the flick; the lamp", "click"),
+    "lever": ("over the sink", "lever up or down; the water", "water begins or ends"),
+    "button": ("beside the microwave's door", "one press for both", "hum begins or ends"),
+    "object": ("where it stands", "towards the body or away; along the worktop", "scrape or set-down"),
+}
+# Rows of the difficulty table: the record's method, and what it is.
+METHODS = {
+    "majority": "most frequent verb and noun",
+    "sound": "sound alone (log-mel, small 1-D network)",
+    "flow": "motion alone (flow on 8 x 8 cells, small 1-D network)",
+    "frame": "one frame (small 2-D network, the middle frame)",
+    "frames": "eight frames (small factorised 3-D network, from scratch)",
+    "linear": "linear probe on the frozen backbone",
+    "scratch": "the backbone from random weights",
+    "full": "full fine-tuning of the pretrained backbone",
+}
+SPLITS = ("train", "tune", "validation")
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Rows of a CSV file, as dictionaries of text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    """A Markdown table; every column but the first is right-aligned."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows])
+
+
+def split_rows(root: Path) -> dict[str, list[dict]]:
+    """Annotation rows of train (without the tune participants), tune and validation."""
+    folder = root / "annotations"
+    tune = {r["participant_id"] for r in read_rows(folder / "tune_participant_ids.csv")}
+    train = read_rows(folder / "EPIC_100_train.csv")
+    return {
+        "train": [r for r in train if r["participant_id"] not in tune],
+        "tune": [r for r in train if r["participant_id"] in tune],
+        "validation": read_rows(folder / "EPIC_100_validation.csv"),
+    }
+
+
+def _seconds(text: str) -> float:
+    hours, minutes, seconds = text.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def splits_table(root: Path, rows: dict[str, list[dict]]) -> str:
+    """Participants, recordings, minutes, segments and their length, per split."""
+    duration = {
+        r["video_id"]: float(r["duration"]) for r in read_rows(root / "annotations" / "EPIC_100_video_info.csv")
+    }
+    body = []
+    for split, table_rows in rows.items():
+        videos = {r["video_id"] for r in table_rows}
+        lengths = [_seconds(r["stop_timestamp"]) - _seconds(r["start_timestamp"]) for r in table_rows]
+        body.append([
+            split, len({r["participant_id"] for r in table_rows}), len(videos),
+            f"{sum(duration[v] for v in videos) / 60:.0f}", len(table_rows), f"{statistics.mean(lengths):.2f}",
+            len({(r["verb_class"], r["noun_class"]) for r in table_rows}),
+        ])  # fmt: skip
+    return table(["split", "participants", "recordings", "minutes", "segments", "mean seconds", "actions"], body)
+
+
+def actions_table(rows: dict[str, list[dict]]) -> str:
+    """Every action with its official class ids, its count per split, and what it can be told by."""
+    counts = {s: Counter((int(r["verb_class"]), int(r["noun_class"])) for r in rows[s]) for s in SPLITS}
+    body = []
+    for action in sorted(ACTIONS, key=lambda a: -counts["train"][a.verb, a.noun]):
+        kinds = {FIXTURES[name].kind for name in action.fixtures}
+        cues = CUES[kinds.pop()]
+        body.append(
+            [action.key, action.verb, action.noun, *(counts[s][action.verb, action.noun] for s in SPLITS), *cues]
+        )
+    return table(["action", "verb", "noun", *SPLITS, "place", "motion", "sound"], body)
+
+
+def difficulty(folder: Path, digest: str | None = None) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """{method: {split: {measure: values over seeds}}} of the records in ``folder`` (only of these data, if given).
+
+    Measures: verb, noun, action (top-1, percent), and action of the unseen and tail segments of validation.
+    """
+    found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = record["meta_info"].get("digests", {}).get("data")
+        if record["train_info"]["status"] != "ok" or (digest and known and known != digest):
+            continue
+        method = record["run_info"]["config"]["method"]
+        for split, subsets in record["train_info"]["metrics"].items():
+            cell = found[method][split]
+            for task in ("verb", "noun", "action"):
+                cell[task].append(subsets["all"][f"{task}_top1"])
+            for subset in ("unseen", "tail"):
+                if subsets.get(subset, {}).get("action_top1") is not None:
+                    cell[subset].append(subsets[subset]["action_top1"])
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    mean = statistics.mean(values)
+    return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+
+
+def difficulty_table(found: dict) -> str:
+    """Top-1 accuracy in percent, mean ± standard deviation over seeds, per method; rows in order of strength."""
+    if not found:
+        return "_No difficulty records yet: `python -m cm3t.data.rooms.probes` writes them._"
+    body = []
+    for method in sorted(found, key=lambda m: list(METHODS).index(m) if m in METHODS else len(METHODS)):
+        splits = found[method]
+        validation = splits.get("validation", {})
+        gaps = [_spread(splits[f"gap{k}"]["action"]) if f"gap{k}" in splits else "" for k in (1, 2, 3)]
+        body.append([
+            METHODS.get(method, method), len(validation.get("action", [])),
+            _spread(splits.get("tune", {}).get("action", [])),
+            *(_spread(validation.get(k, [])) for k in ("verb", "noun", "action", "unseen", "tail")), *gaps,
+        ])  # fmt: skip
+    head = ["method", "seeds", "tune: action", "verb", "noun", "action", "unseen", "tail", "gap 1", "gap 2", "gap 3"]
+    return table(head, body)
+
+
+def chances(rows: dict[str, list[dict]]) -> str:
+    """Chance, in words: uniform, and by always saying the most frequent action."""
+    train = Counter((r["verb_class"], r["noun_class"]) for r in rows["train"])
+    best, _ = train.most_common(1)[0]
+    right = sum((r["verb_class"], r["noun_class"]) == best for r in rows["validation"])
+    return (
+        f"Uniform chance over the {len(train)} actions is {100 / len(train):.1f} %; always saying the most frequent "
+        f"action of train is right in {100 * right / len(rows['validation']):.1f} % of validation."
+    )
+
+
+def render(root: Path, records: Path | None = None) -> str:
+    """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
+    path = root / "rooms.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m cm3t.data.rooms kitchen` writes it when it is complete")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    rows, dials = split_rows(root), facts["dials"]
+    total, gap = facts["bytes"]["total"], facts["bytes"]["gap"]
+    people = Counter(facts["participants"].values())
+    names = {role: ", ".join(p for p, r in facts["participants"].items() if r == role) for role in people}
+    found = difficulty(records) if records and records.is_dir() else {}
+    values = dict(
+        recordings=facts["recordings"], minutes=f"{facts['seconds'] / 60:.0f}", size=dials["size"],
+        fps=f"{dials['fps']:g}",
+        megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", crf=dials["crf"], gop=dials["gop"],
+        rate=dials["sound_rate"], bitrate=dials["sound_bitrate"], people=sum(people.values()), unseen=names["unseen"],
+        tune=names["tune"], splits=splits_table(root, rows), actions=actions_table(rows), chance=chances(rows),
+        difficulty=difficulty_table(found),
+        gap_rows=len(read_rows(root / "annotations" / "EPIC_100_validation_gap1.csv")),
+        levels=dials["gap_levels"], digest=facts["digest"], generator=facts["generator"],
+        versions=", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+        dials="\n".join(f"    {k} = {v}" for k, v in dials.items()), pilot=_pilot(facts),
+    )  # fmt: skip
+    return TEXT.format(**values)
+
+
+def _pilot(facts: dict) -> str:
+    return (
+        ""
+        if facts["share"] == 1
+        else f"**A pilot: {100 * facts['share']:.0f} % of the segments, not the benchmark.**\n\n"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of ``python -m cm3t.data.rooms card``."""
+    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms card", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=config.data_dir() / "rooms-kitchen")
+    parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / "card")
+    parser.add_argument("--check", action="store_true", help="also compare the files with the digest in rooms.json")
+    options = parser.parse_args(argv)
+    text = render(options.root, options.records)
+    if options.check:
+        known = json.loads((options.root / "rooms.json").read_text())["digest"]
+        if kitchen_files.digest(options.root) != known:
+            raise SystemExit(
+                f"{options.root}: the files are not the ones rooms.json was written for (digest {known[:12]})"
+            )
+    (options.root / "README.md").write_text(text, encoding="utf-8")
+    print(f"wrote {options.root / 'README.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,301 @@
+"""rooms-kitchen: what its script, sounds, files and recorder promise; the simulator only in the slow tests."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+
+from cm3t.data.rooms import card, kitchen, kitchen_files, sound
+from cm3t.data.rooms.kitchen_script import label_of, plan, write_script
+from cm3t.data.rooms.kitchen_sound import sound_of
+from cm3t.data.rooms.kitchen_world import (
+    ACTIONS,
+    FIXTURES,
+    NOUNS,
+    VERBS,
+    Dials,
+    gap_look,
+    make_participants,
+)
+from cm3t.data.rooms.recorder import RecordingError, write_recording
+
+DIALS = Dials()
+PEOPLE = make_participants(DIALS)
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    return plan(DIALS, PEOPLE)
+
+
+def test_class_ids_are_the_official_ones(shared_annotations):
+    for kind, ours in (("verb", VERBS), ("noun", NOUNS)):
+        with open(shared_annotations / f"EPIC_100_{kind}_classes.csv", newline="") as file:
+            official = {int(row["id"]): row["key"] for row in csv.DictReader(file)}
+        assert {i: official[i] for i in ours} == ours
+
+
+@pytest.fixture
+def shared_annotations():
+    import os
+    from pathlib import Path
+
+    folder = os.environ.get("CM3T_EPIC_ANNOTATIONS")
+    if not folder:
+        pytest.skip("CM3T_EPIC_ANNOTATIONS is not set")
+    return Path(folder)
+
+
+def test_actions_are_consistent():
+    assert 20 <= len(ACTIONS) <= 25
+    assert len({(a.verb, a.noun) for a in ACTIONS}) == len(ACTIONS)
+    assert {a.verb for a in ACTIONS} == set(VERBS) and {a.noun for a in ACTIONS} == set(NOUNS)
+    for action in ACTIONS:
+        assert all(FIXTURES[name].noun == action.noun for name in action.fixtures)
+
+
+def test_splits_are_disjoint_in_people_and_sized(scripts):
+    role = {p.name: p.role for p in PEOPLE}
+    assert Counter(role.values()) == {"train": 10, "tune": 2, "unseen": 2}
+    train = {s.participant.name for s in scripts if s.split == "train"}
+    validation = {s.participant.name for s in scripts if s.split == "validation"}
+    assert train == {n for n, r in role.items() if r != "unseen"}
+    assert validation == {n for n, r in role.items() if r != "tune"}
+    assert sum(len(s.segments) for s in scripts if s.split == "train") == 1600
+    assert sum(len(s.segments) for s in scripts if s.split == "validation") == 400
+    assert len({s.video for s in scripts}) == len(scripts)
+
+
+def test_long_tail_and_every_action_in_train(scripts):
+    counts = Counter(label_of(m)[:2] for s in scripts if s.split == "train" for m in s.segments)
+    ranked = [n for _, n in counts.most_common()]
+    assert len(counts) == len(ACTIONS)
+    assert ranked[0] > 8 * ranked[-1] and sum(ranked[:5]) > 0.4 * sum(ranked)
+
+
+def test_times_are_ordered_and_inside_the_recording(scripts):
+    for script in scripts:
+        before = 0.0
+        for motion in script.motions:
+            assert before <= motion.start < motion.contact < motion.release < motion.stop
+            before = motion.stop
+        assert before < script.duration
+        for motion in script.segments:
+            start, stop = motion.annotation
+            assert 0 <= start < stop < script.duration and 0.8 <= round(stop - start, 6) <= 3.5
+            assert start < motion.release and stop > motion.contact  # the annotation holds the act
+
+
+def test_states_change_as_the_verbs_say(scripts):
+    for script in scripts[:6]:
+        state, held = dict(script.initial), None
+        for motion in script.motions:
+            fixture = FIXTURES[motion.fixture]
+            if motion.kind == "reach":
+                assert motion.annotation is None and motion.before == motion.after
+                continue
+            verb = label_of(motion)[2]
+            if fixture.kind == "object":
+                assert (held is None) == (verb != "put")
+                held = motion.fixture if verb == "take" else None
+                continue
+            assert held is None
+            if fixture.kind != "button":  # a microwave can stop by itself
+                assert motion.before == state[motion.fixture]
+            assert (motion.after > motion.before) == (verb in ("open", "turn-on"))
+            state[motion.fixture] = motion.after
+
+
+def test_runs_follow_switches(scripts):
+    for run in (r for s in scripts for r in s.runs):
+        assert FIXTURES[run.fixture].machine == run.machine and run.on < run.off
+
+
+def test_scripts_repeat(scripts):
+    again = plan(Dials(), make_participants(Dials()))
+    assert again == scripts
+    other = write_script(replace(DIALS, seed=1), PEOPLE[0], 1, "train", 5)
+    assert other.motions != scripts[0].motions[: len(other.motions)]
+    with pytest.raises(ValueError, match="at least one"):
+        write_script(DIALS, PEOPLE[0], 1, "train", 0)
+
+
+def test_gap_moves_further_with_each_level():
+    person = PEOPLE[0]
+    assert gap_look(person, 0, DIALS) is person
+    moved = [np.linalg.norm(np.subtract(gap_look(person, k, DIALS).eye, person.eye)) for k in (1, 2, 3)]
+    assert 0 < moved[0] < moved[1] < moved[2]
+    assert gap_look(person, 2, DIALS) == gap_look(person, 2, DIALS)
+
+
+def test_rows_are_official(scripts):
+    rows = kitchen_files.rows_of(scripts[0])
+    assert list(rows[0]) == list(kitchen_files.COLUMNS) and len(kitchen_files.COLUMNS) == 15
+    for row, motion in zip(rows, scripts[0].segments, strict=True):
+        assert row["start_frame"] == max(1, int(np.floor(round(motion.annotation[0] * 60, 6))))
+        assert row["verb"] == VERBS[row["verb_class"]] and row["all_nouns"] == [NOUNS[row["noun_class"]]]
+    assert kitchen_files.timestamp(3725.5) == "01:02:05.50"
+    assert kitchen_files.timestamp(59.9996, 3) == "00:01:00.000"
+
+
+def test_tail_holds_at_most_a_fifth():
+    counts = Counter({"a": 50, "b": 30, "c": 12, "d": 5, "e": 3})
+    assert kitchen_files.tail_classes(counts) == ["c", "d", "e"]
+
+
+def test_gap_times_show_every_kept_segment(scripts, tmp_path):
+    script = next(s for s in scripts if s.split == "validation")
+    job = kitchen.Job(script, DIALS, tmp_path, level=1, keep=4)
+    times, spans = kitchen.gap_times(job)
+    assert len(spans) == 4
+    for motion, (start, stop) in zip(script.segments, spans.values(), strict=False):
+        middle = times[int(round(0.5 * (start + stop) * DIALS.fps))]
+        assert abs(middle - 0.5 * sum(motion.annotation)) < 1.01 / DIALS.fps
+        assert stop < len(times) / DIALS.fps
+
+
+def test_annotation_files(scripts, tmp_path):
+    kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
+    first = kitchen_files.digest(tmp_path)
+    kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
+    assert kitchen_files.digest(tmp_path) == first
+    folder = tmp_path / "annotations"
+    train = card.read_rows(folder / "EPIC_100_train.csv")
+    durations = {r["video_id"]: float(r["duration"]) for r in card.read_rows(folder / "EPIC_100_video_info.csv")}
+    assert len(train) == 1600 and {r["video_id"] for r in train} <= set(durations)
+    (folder / "EPIC_100_train.csv").write_text("changed")
+    assert kitchen_files.digest(tmp_path) != first
+
+
+def test_two_generations_never_mix(tmp_path):
+    kitchen._begin(tmp_path, DIALS, 1.0)
+    kitchen._begin(tmp_path, DIALS, 1.0)  # goes on
+    with pytest.raises(SystemExit, match="other dials"):
+        kitchen._begin(tmp_path, replace(DIALS, crf=20), 1.0)
+
+
+# --- sound -------------------------------------------------------------------------------------------------------
+def test_sound_repeats_and_stays_in_range():
+    script = write_script(DIALS, PEOPLE[0], 1, "train", 4)
+    wave = sound_of(script, DIALS)
+    assert wave.dtype == np.float32 and wave.shape == (round(script.duration * DIALS.sound_rate),)
+    assert np.abs(wave).max() < 1 and np.array_equal(wave, sound_of(script, DIALS))
+
+
+@pytest.mark.parametrize("kind", sound.MACHINES)
+def test_machines_are_heard_while_they_run(kind):
+    wave = sound.render_sound([], [sound.Hum(kind, 1.0, 2.0)], 3.0, rate=16000, seed=0)
+    level = [np.sqrt(np.mean(wave[a : a + 8000] ** 2)) for a in (4000, 20000, 36000)]
+    assert level[1] > 3 * max(level[0], level[2])
+
+
+def test_impacts_differ_by_material():
+    def pitch(material):
+        wave = sound.impact(material, 1.0, 16000, np.random.default_rng(0))
+        spectrum = np.abs(np.fft.rfft(wave, 16000)) ** 2
+        return (spectrum * np.arange(len(spectrum))).sum() / spectrum.sum()
+
+    assert pitch("rubber") < pitch("plastic") < pitch("ceramic")
+
+
+# --- recorder ----------------------------------------------------------------------------------------------------
+def moving(count):
+    for k in range(count):
+        frame = np.full((48, 64, 3), 60, np.uint8)
+        frame[10:30, (2 * k) % 40 : (2 * k) % 40 + 12] = (200, 80, 40)
+        yield frame
+
+
+@pytest.mark.parametrize("codec", ["opus", "aac"])
+def test_recording_round_trip(tmp_path, codec):
+    wave = np.zeros(48000, np.float32)
+    wave[24000:24800] = 0.8 * np.sin(np.arange(800) * 0.3)
+    path = tmp_path / "a.MP4"
+    assert write_recording(path, moving(24), 8, sound=wave, sound_codec=codec, crf=20) == 24
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert [round(f.time * 8) for f in frames] == list(range(24))
+    difference = frames[9].to_ndarray(format="rgb24").astype(int) - list(moving(24))[9]
+    assert np.abs(difference).mean() < 6
+    with av.open(str(path)) as container:
+        parts = [(f.time, f.rate, f.to_ndarray().ravel()) for f in container.decode(audio=0)]
+    heard = np.abs(np.concatenate([p[2] for p in parts]).astype(float))
+    onset = parts[0][0] + np.argmax(heard > 0.3 * heard.max()) / parts[0][1]
+    assert abs(onset - 1.5) < 0.03
+    write_recording(tmp_path / "b.MP4", moving(24), 8, sound=wave, sound_codec=codec, crf=20)
+    assert (tmp_path / "b.MP4").read_bytes() == path.read_bytes()
+
+
+def test_recorder_refuses_what_it_cannot_write(tmp_path):
+    for frames, words in (
+        ([], "no frames"),
+        ([np.zeros((5, 8, 3), np.uint8)], "even"),
+        ([np.zeros((8, 8, 3), np.float32)], "uint8"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)], "one shape"),
+    ):
+        with pytest.raises(RecordingError, match=words):
+            write_recording(tmp_path / "x.mp4", frames, 8)
+    picture = [np.zeros((8, 8, 3), np.uint8)]
+    with pytest.raises(RecordingError, match="mono"):
+        write_recording(tmp_path / "x.mp4", picture, 8, sound=np.zeros((2, 9), np.float32))
+    with pytest.raises(RecordingError, match="Opus"):
+        write_recording(tmp_path / "x.mp4", picture, 8, sound=np.zeros(9, np.float32), rate=11025)
+    assert not list(tmp_path.iterdir())  # nothing half-written stays
+
+
+# --- card --------------------------------------------------------------------------------------------------------
+def write_facts(root, scripts):
+    kitchen_files.write_annotations(root, DIALS, PEOPLE, scripts)
+    rows = [r for s in scripts if s.split == "validation" for r in kitchen_files.rows_of(s)]
+    kitchen_files.write_gap_annotations(root, 1, rows)
+    facts = kitchen._facts(root, DIALS, scripts, PEOPLE, 1.0)
+    (root / "rooms.json").write_text(json.dumps(facts))
+
+
+def test_card_says_what_the_files_say(scripts, tmp_path):
+    with pytest.raises(FileNotFoundError, match="rooms.json"):
+        card.render(tmp_path)
+    write_facts(tmp_path, scripts)
+    scored = {"verb_top1": 50.0, "noun_top1": 40.0, "action_top1": 25.0}
+    for seed, shift in ((0, 0.0), (1, 2.0)):
+        metrics = {"validation": {"all": {k: v + shift for k, v in scored.items()}}}
+        record = {
+            "run_id": f"frame-s{seed}",
+            "run_info": {"config": {"method": "frame", "seed": seed}},
+            "train_info": {"status": "ok", "metrics": metrics},
+            "meta_info": {},
+        }
+        (tmp_path / f"frame-s{seed}.json").write_text(json.dumps(record))
+    text = card.render(tmp_path)
+    assert "No difficulty records" in text and "{" not in text.split("The dials")[0]
+    records = tmp_path / "records"
+    records.mkdir()
+    for path in tmp_path.glob("frame-*.json"):
+        path.rename(records / path.name)
+    assert "26.0 ± 1.4" in card.render(tmp_path, records)
+
+
+# --- the simulator -----------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_stage_draws_what_the_script_says(tmp_path):
+    pytest.importorskip("mujoco")
+    pytest.importorskip("gymnasium_robotics")
+    from cm3t.data.rooms.kitchen_stage import Stage
+
+    script = write_script(DIALS, PEOPLE[0], 1, "train", 12)
+    motion = next(m for m in script.motions if FIXTURES[m.fixture].kind in ("door", "drawer") and m.kind == "act")
+    with Stage(script, DIALS) as stage:
+        pictures = list(stage.frames(np.array([motion.start, 0.5 * (motion.contact + motion.release), motion.stop])))
+        assert stage.value(motion.fixture, motion.start) == pytest.approx(motion.before)
+        assert stage.value(motion.fixture, motion.stop) == pytest.approx(motion.after)
+    assert pictures[0].shape == (DIALS.size, DIALS.size, 3) and pictures[0].std() > 20
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() > 2
+    with Stage(script, DIALS) as stage:
+        again = list(stage.frames(np.array([motion.start])))
+    assert np.array_equal(again[0], pictures[0])
