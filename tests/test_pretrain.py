@@ -1,5 +1,6 @@
 """Pretraining on a tiny source set: it reads what was written, resumes bit for bit, publishes what it scored."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,8 @@ def folder(tmp_path_factory):
                          "split": split, "kind": "person"} | times)
         write_recording(root / "videos" / f"{name}.mp4", np.concatenate(clips), fps=8, crf=18, gop=10)
     pd.DataFrame(rows).to_csv(root / "annotations.csv", index=False)
+    about = {"digest": "0123456789abcdef", "recipe": {"fps": 8, "frames": 10, "size": 96}}
+    (root / "source.json").write_text(json.dumps(about))
     return root
 
 
@@ -60,6 +63,7 @@ def test_a_missing_set_names_the_command(tmp_path):
 def test_a_lost_video_and_a_lost_column_are_named(folder, tmp_path):
     rows = pd.read_csv(folder / "annotations.csv")
     rows.to_csv(tmp_path / "annotations.csv", index=False)
+    (tmp_path / "source.json").write_text((folder / "source.json").read_text())
     with pytest.raises(FileNotFoundError, match="push-"):
         SourceSet(tmp_path)
     rows.drop(columns="rollout").to_csv(tmp_path / "annotations.csv", index=False)
