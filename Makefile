@@ -12,6 +12,7 @@ PYTHON ?= python3
 PROFILE ?= quick
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.cm3t-ready
+PIP := $(BIN)/python -m pip install $(if $(CI),-q)
 
 .PHONY: study test slow lint lab lock
 .DELETE_ON_ERROR:
@@ -47,6 +48,6 @@ $(READY): requirements.lock pyproject.toml
 		{ echo "cm3t needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@[ -x $(BIN)/python ] || { echo "making the environment $(VENV); torch is large, minutes go by"; \
 		$(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install -q -r requirements.lock
-	$(BIN)/python -m pip install -q --no-deps -e .
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps -e .
 	@touch $@

@@ -102,24 +102,33 @@ def _took(timing: dict | None) -> str:
     """12 s or 4.5 min, and on what."""
     if timing is None:
         return ""
-    seconds = timing["seconds"]
-    spent = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    spent = spell(timing["seconds"])
     return f"{spent}, {timing['device']}" if timing.get("device") else spent
 
 
+def spell(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def notebook_map() -> pd.DataFrame:
-    """One row a notebook: its question, linked, and what it takes in each profile."""
+    """One row a notebook: its question, linked, and what it takes in each profile; the last row is all of them."""
     taken = runtime_table().set_index("notebook")
     rows = []
     for path in notebooks.known():
         question = notebooks.title(path).split("·", 1)[-1].strip()
         times = taken.loc[path.stem].to_dict() if path.stem in taken.index else {}
         rows.append({"": path.stem[:2], "question": f"[{question}](notebooks/{path.name})"} | times)
+    if len(rows) > 1 and len(taken):
+        spent = {name: sum(timing["seconds"] for timing in timings(records_dir(name)).values()) for name in taken}
+        rows.append({"": "", "question": "all of them"} | {name: spell(total) for name, total in spent.items()})
     return pd.DataFrame(rows, columns=["", "question", *taken.columns])
 
 
 def runtime_row(notebook: str) -> str:
-    """What one notebook takes, by profile, for its opening: `smoke 12 s, cpu · quick 4.5 min, cpu`."""
+    """What one notebook takes, by profile, for its opening: `smoke 12 s · quick 5 min, 2 CPU cores`."""
     table = runtime_table()
     rows = table[table["notebook"].str.startswith(notebook)] if len(table) else table
     if rows.empty:
@@ -133,7 +142,8 @@ def footer(profile: str | None) -> str:
     if not found:
         return SYNTHETIC
     devices = sorted({record.meta_info["hardware"]["device"] for record in found})
-    digest = hashlib.sha256("\n".join(sorted(record.run_id for record in found)).encode()).hexdigest()[:12]
+    content = "".join(f"{record.run_id}{record.train_info['metrics']}" for record in found)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return (
         f"{SYNTHETIC} Profile `{profile}`: {len(found)} runs on {', '.join(devices)}, "
         f"[records](../../records/{profile}) `{digest}`. Mean ± 95 % t-interval over seeds."
@@ -167,6 +177,7 @@ def write_all(profile: str | None = None) -> list[Path]:
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
+    made += figures.save_figure(show.figure_2(), config.results_dir() / "figures" / "cm3t")
     made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
     return [*made, write_readme()]
 
@@ -174,7 +185,8 @@ def write_all(profile: str | None = None) -> list[Path]:
 def readme_blocks() -> dict[str, str]:
     """What stands between the README's markers: `results` and `notebooks`."""
     profile = largest_profile()
-    blocks = {"results": EMPTY, "notebooks": markdown(notebook_map())}
+    picture = "![A frozen block and its plugins](results/figures/cm3t.png)"
+    blocks = {"results": f"{picture}\n\n{EMPTY}", "notebooks": markdown(notebook_map())}
     if profile:
         frame = results(profile)
         differences = [

@@ -91,7 +91,7 @@ def study(paths: list[Path], profile: str, parameters: dict | None = None) -> in
             print(f"\n{path.name} failed at cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
             print(f"the executed copy shows where: {_executed(path, profile)}", file=sys.stderr)
             return 1
-        print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {spell(seconds)}", flush=True)
+        print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {report.spell(seconds)}", flush=True)
     print(f"\nexecuted notebooks: {_executed(Path('.'), profile).parent}")
     return 0
 
@@ -114,9 +114,14 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
             execution_timeout=PROFILES[profile].cell_timeout,
         )
     seconds, runs = time.monotonic() - start, load_all(local_dir(profile))
-    device = runs[-1].meta_info.get("hardware", {}).get("device") if runs else None
+    device = _device(runs[-1].meta_info["hardware"]) if len(runs) > before else None
     save_timing(local_dir(profile), path.stem, seconds, len(runs) - before, device=device)
     return seconds
+
+
+def _device(hardware: dict) -> str:
+    """What ran it, in two words."""
+    return f"{hardware['cores']} CPU cores" if hardware["device"] == "cpu" else hardware["device"]
 
 
 class _progress(logging.Handler):
@@ -152,18 +157,7 @@ def _forecast(paths: list[Path], expected: dict) -> str:
     unknown = len(paths) - len(known)
     if not known:
         return "not timed before"
-    return f"about {spell(sum(known))} left" + (f", {unknown} not timed before" if unknown else "")
-
-
-def spell(seconds: float) -> str:
-    """A duration as a person says it."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    return f"about {report.spell(sum(known))} left" + (f", {unknown} not timed before" if unknown else "")
 
 
 def publish(profile: str, studies: list[str] | None = None) -> int:
@@ -212,7 +206,7 @@ def _refresh(paths: list[Path]) -> int:
     for path in paths:
         start = time.monotonic()
         notebooks.refresh(path)
-        print(f"{path.name}: refreshed in {spell(time.monotonic() - start)}", flush=True)
+        print(f"{path.name}: refreshed in {report.spell(time.monotonic() - start)}", flush=True)
     report.write_readme()  # its map of the notebooks quotes their titles
     return 0
 

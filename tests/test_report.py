@@ -63,14 +63,14 @@ def test_the_readme_follows_the_records(published, tmp_path):
     report.write_readme()
     text = (tmp_path / "README.md").read_text()
     assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text
-    assert "| 02 | [A question?](notebooks/02_mhva_vs_adaptformer.ipynb) | 5.0 min, cpu |" in text
+    assert "| 02 | [A question?](notebooks/02_mhva_vs_adaptformer.ipynb) | 5 min, cpu |" in text
     assert not report.stale_readme()
 
 
 def test_the_readme_without_records_says_what_to_do(study, tmp_path):
     study("quick", [])
     blocks = report.readme_blocks()
-    assert "make study" in blocks["results"]
+    assert "make study" in blocks["results"] and "cm3t.png" in blocks["results"]
     with pytest.raises(ValueError, match="results:start"):
         report.render("no markers", blocks)
 
@@ -118,4 +118,4 @@ def test_the_footer_digests_the_records(published):
 
 
 def test_a_runtime_row_reads(published):
-    assert report.runtime_row("02") == "quick 5.0 min, cpu" and report.runtime_row("09") == "not measured yet"
+    assert report.runtime_row("02") == "quick 5 min, cpu" and report.runtime_row("09") == "not measured yet"

@@ -157,6 +157,6 @@ def test_a_resumed_execution_keeps_the_honest_time(checkout, monkeypatch, make_r
     monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: save_record(make_record(), local_dir("smoke")))
     run.main(["01"])
     first = json.loads((local_dir("smoke") / "notebooks" / "01_first.json").read_text())
-    assert first["new_runs"] == 1 and first["device"] == "cpu"
+    assert first["new_runs"] == 1 and first["device"] == "2 CPU cores"
     run.main(["01"])
     assert timings(local_dir("smoke"))["01_first"] == first
