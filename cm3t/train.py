@@ -56,7 +56,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print) -> R
         info["seconds"] = time.perf_counter() - started
         record = new_record(config, info, provenance(device_name(device), **digests(config)))
         path = save_record(record, folder_of(config, out))
-        log(f"{record.run_id}: {info['status']} after {duration(info['seconds'])}, {path}")
+        log(f"{record.run_id}: {info['status']} after {duration(info['seconds'])}")
     return load_run(path)
 
 
