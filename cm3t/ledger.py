@@ -11,6 +11,7 @@ import pandas as pd
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.records import largest_profile, results
 from cm3t.stats import Interval, paired
+from cm3t.study import Variant, interaction
 
 REPRODUCED, SAME, NOT_SEEN = "reproduced", "same direction", "not seen"
 NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
@@ -36,7 +37,7 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     """
     if claim.ours is None:
         return Verdict(claim, NOT_RUN if claim.why_not == LATER else NOT_TESTABLE)
-    difference = paired(frame, claim.ours, claim.against, claim.metric) if profile else None
+    difference = difference_of(claim, frame) if profile else None
     if difference is None:
         return Verdict(claim, NOT_RUN)
     if difference.n >= ENOUGH_SEEDS and _holds(claim, difference.low) and _holds(claim, difference.high):
@@ -44,6 +45,14 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     else:
         status = SAME if _holds(claim, difference.mean) else NOT_SEEN
     return Verdict(claim, status, difference, profile)
+
+
+def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
+    """`ours` - `against`, paired by seed, less the same of the pair `beyond` if there is one; None if not run."""
+    if claim.beyond is None:
+        return paired(frame, claim.ours, claim.against, claim.metric)
+    ours, against, *beyond = (Variant("", side) for side in (claim.ours, claim.against, *claim.beyond))
+    return interaction(frame, (ours, against), tuple(beyond), claim.metric)
 
 
 def _holds(claim: Claim, value: float) -> bool:

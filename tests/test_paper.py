@@ -73,6 +73,23 @@ def test_a_status_follows_from_the_paired_interval(study, make_record, ours, see
     assert verdict.status == status and verdict.difference.n == seeds
 
 
+def test_a_gain_that_rests_on_fixed_cameras(study):
+    equal = paper.EQUAL | {"study": "02"}
+    equal.pop("method")
+    for anchored, gain in ((True, 6.0), (False, 1.0)):
+        study("full", [("mhva", 30.0 + gain)], anchored=anchored)
+        study("full", [("adaptformer+scale+norm", 30.0)], anchored=anchored, **equal)
+    verdict = judge(claim("cells-need-fixed-cameras"), results("full"), "full")
+    assert verdict.status == ledger.REPRODUCED and verdict.difference.mean == pytest.approx(5.0)
+
+
+def test_claims_of_notebook_02_are_tested_by_the_runs_it_plans():
+    from cm3t.study import configs
+
+    asked = {id for config in configs("02", "full") for id in config.claims}
+    assert {claim.id for claim in CLAIMS if claim.notebook == "02"} <= asked
+
+
 def test_slightly_below_is_not_far_below(study):
     study("full", [("full", 50.0), ("mhva+pt", 48.0)])
     assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.REPRODUCED
