@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.ticker import LogLocator
 
 from cm3t import figures
 from cm3t.config import ROOT
@@ -26,12 +27,13 @@ def clip_strip(clips: np.ndarray, titles: list[str], note: str = "") -> plt.Figu
     """Clips as rows of frames, oldest left: uint8 (n, T, H, W, 3), a title above each row."""
     n, frames = clips.shape[:2]
     with house():
-        figure, rows = plt.subplots(n, frames, figsize=(8.4, 1.42 * n + 0.25), squeeze=False)
+        figure, rows = plt.subplots(n, frames, figsize=(8.6, 1.32 * n + 0.2), squeeze=False)
         for clip, row, title in zip(clips, rows, titles, strict=True):
             for frame, axes in zip(clip, row, strict=True):
                 axes.imshow(frame, interpolation="nearest")
                 axes.set_axis_off()
             row[0].set_title(title, fontsize=9)
+        figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0, wspace=0.02)
         if note:
             figure.supxlabel(note, fontsize=8, color="#555555")
     return figure
@@ -47,8 +49,12 @@ def cell_map(index: np.ndarray, frame: np.ndarray | None = None, title: str = ""
         for row in range(height):
             for column in range(width):
                 colour = CELL_BLUES[int(index[row, column]) % len(CELL_BLUES)]
-                edge = dict(facecolor=colour, alpha=0.38, edgecolor="white", linewidth=0.6)
+                edge = dict(facecolor=colour, alpha=0.5 if frame is None else 0.16, edgecolor="white", linewidth=0.6)
                 axes.add_patch(Rectangle((column, row), 1, 1, **edge))
+        for row, column in zip(*np.nonzero(np.diff(index, axis=0)), strict=True):  # where one cell ends
+            axes.plot([column, column + 1], [row + 1, row + 1], color="white", lw=3)
+        for row, column in zip(*np.nonzero(np.diff(index, axis=1)), strict=True):
+            axes.plot([column + 1, column + 1], [row, row + 1], color="white", lw=3)
         for cell in np.unique(index):
             rows, columns = np.nonzero(index == cell)
             place = columns.mean() + 0.5, rows.mean() + 0.5
@@ -84,13 +90,13 @@ def figure_2() -> plt.Figure:
         axes.plot([11.8, 13.5], [1.9, 1.9], color=MHVA, lw=1.6)
         _arrow(axes, (13.5, 1.9), (13.5, 3.75), MHVA)
         axes.text(12.7, 2.1, "$\\times\\, s$", ha="center", color=MHVA, fontsize=11)
-        _box(axes, 10.9, 0.45, "CAA (later)", CAA, dashed=True)
+        _box(axes, 10.9, 0.45, "CAA", CAA, dashed=True)
         axes.plot([11.95, 13.5, 13.5], [0.45, 0.45, 1.9], color=CAA, lw=1.1, ls="--")
         _box(axes, 15.9, y, "next\nblock")
         axes.text(0.0, 6.75, "Frozen (grey) and trained (colour), in every block", fontsize=10, va="center")
-        for place, words, colour in [(2.9, "Eq. 3-5", PREFIX), (8.6, "Eq. 1, 2, 6", MHVA), (8.9, "notebook 04", CAA)]:
-            height = {"Eq. 3-5": 1.6, "Eq. 1, 2, 6": 2.2, "notebook 04": 0.45}[words]
-            axes.text(place, height, words, color=colour, ha="right", va="center", fontsize=8)
+        named = {"Eq. 3-5": (2.9, 1.6, PREFIX), "Eq. 1, 2, 6": (8.6, 2.2, MHVA), "other modalities": (9.6, 0.45, CAA)}
+        for words, (*place, colour) in named.items():
+            axes.text(*place, words, color=colour, ha="right", va="center", fontsize=8)
         axes.text(3.5, 5.75, "residual", color="#777777", fontsize=8, ha="center")
     return figure
 
@@ -131,18 +137,22 @@ def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: st
     """Accuracy against trained parameters (log scale): a line a family of variants, 95 % bars, labels at the points."""
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.8))
-        for name, table in families.items():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
+        for (name, table), below in zip(families.items(), (True, False) * len(families), strict=False):
             table = table.sort_values("trainable")
             halves = [0 if np.isnan(found.half) else found.half for found in table["score"]]
             means = [found.mean for found in table["score"]]
             colour = variant_colour(name)
             axes.errorbar(table["trainable"], means, yerr=halves, fmt="o-", ms=5, capsize=3, color=colour, label=name)
             for x, y, words in zip(table["trainable"], means, table["method"], strict=True):
-                short = words.split(", ")[-1]
-                axes.annotate(short, (x, y), textcoords="offset points", xytext=(5, 6), fontsize=7.5, color=colour)
+                short, place = words.split(", ")[-1], (5, -11) if below else (5, 6)
+                axes.annotate(short, (x, y), textcoords="offset points", xytext=place, fontsize=7.5, color=colour)
         drawn = [name for name, table in families.items() if len(table)]
         _say_if_empty(axes, drawn)
-        axes.set(xscale="log", xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
+        axes.set(xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
         if drawn:
             axes.legend()
     return figure
@@ -152,6 +162,7 @@ def _say_if_empty(axes: Axes, drawn: list) -> None:
     if not drawn:
         place = dict(ha="center", va="center", transform=axes.transAxes, color="#555555")
         axes.text(0.5, 0.5, "no published runs yet", **place)
+        axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
 
 
 def variant_colour(name: str) -> str:

@@ -72,6 +72,7 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 STUDIES = {
     "02": {
         "core": (ADAPTFORMER, EQUAL, MHVA),
+        "essential": (MAIN[0], MAIN[3], MAIN[5], MAIN[6]),
         "main": MAIN,
         "ladder": LADDER,
         "bottleneck": BOTTLENECK,
@@ -81,9 +82,9 @@ STUDIES = {
     }
 }
 # Which groups run at which profile. The sweep of learning rates is asked for by name and runs apart.
-EVERYTHING = ("core", "main", "ladder", "bottleneck", "cells", "anchoring")
+EVERYTHING = ("core", "essential", "main", "ladder", "bottleneck", "cells", "anchoring")
 PLAN = {
-    "02": {"smoke": ("core",), "quick": ("core", "main"), "full": EVERYTHING, "paper": ("core", "main")}
+    "02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")}
 }
 
 
@@ -118,7 +119,7 @@ def configs(study: str, profile: str, *, groups=(), seeds=(), **common) -> list[
 
 def _config(study: str, profile: str, variant: Variant, given: dict) -> RunConfig:
     config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **variant.settings, **given)
-    rate = _released().get(rate_key(config), {}).get("lr")
+    rate = released().get(rate_key(config), {}).get("lr")
     return config if rate is None or given.get("lr") else resolve(**_fields(config) | {"lr": rate})
 
 
@@ -217,7 +218,8 @@ def rate_key(config: RunConfig) -> str:
     return f"{key} match_cells={config.match_cells}" if config.match_cells else key
 
 
-def _released() -> dict:
+def released() -> dict[str, dict]:
+    """The winners of the published sweep, results/tuning.json; empty before there was one."""
     path = results_dir() / "tuning.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -257,5 +259,5 @@ def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:
 def release_rates(frame: pd.DataFrame) -> dict[str, dict]:
     """Write the winners of a sweep into results/tuning.json, beside what other sweeps left there."""
     winners = best_rates(frame)
-    write_json(results_dir() / "tuning.json", _released() | winners)
+    write_json(results_dir() / "tuning.json", released() | winners)
     return winners
