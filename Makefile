@@ -35,11 +35,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 lab: $(READY)
+	$(PIP) -c requirements.lock -e ".[notebooks]"
 	$(BIN)/jupyter lab notebooks
 
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install -q -e ".[test,notebooks]"
+	.venv-lock/bin/python -m pip install -q -e ".[test]"
 	.venv-lock/bin/python .ci/lock.py
 	rm -rf .venv-lock
 

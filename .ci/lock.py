@@ -1,6 +1,6 @@
 """Write requirements.lock, and the pins of environment.yml, from the environment this runs in.
 
-`make lock` calls it in a fresh environment with the package and its extras test and notebooks, without simulate.
+`make lock` calls it in a fresh environment with the package and its extra test; simulate and notebooks stay out.
 What torch requires for GPUs (nvidia-*, cuda-*, triton) stays out: it depends on the platform, and torch's own
 metadata pins it exactly; listed here, the lock would not install on a Mac.
 """
@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("test", "notebooks")
+EXTRAS = ("test",)
 LEFT_TO_TORCH = re.compile(r"(nvidia-.*|cuda-.*|triton)")
 PIN = re.compile(r"^(\s*- )([a-z0-9-]+)==(\S+)(  # (.*))?$", re.MULTILINE)
 

@@ -4,15 +4,19 @@ A committed notebook is executed, has counts 1 to n, a python3 kernel and no tra
 then strict nbval compares every output that is not tagged otherwise.
 """
 
+from __future__ import annotations
+
+import json
 import os
 import tempfile
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
+from typing import TYPE_CHECKING
 
 from cm3t import config
 from cm3t.coerce import ConfigError
+
+if TYPE_CHECKING:  # slow to import, and the report needs no more than titles
+    import nbformat
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 UNCOMPARED = ("nbval-ignore-output", "nbval-skip")
@@ -47,13 +51,16 @@ def find(words=()) -> list[Path]:
 
 def read(path: Path) -> nbformat.NotebookNode:
     """A notebook in format 4."""
+    import nbformat
+
     return nbformat.read(path, as_version=4)
 
 
 def title(path: Path) -> str:
     """The text of a notebook's first heading."""
-    lines = (line for cell in read(path).cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
-    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), path.stem)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "markdown")
+    return next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), path.stem)
 
 
 def is_compared(cell: nbformat.NotebookNode) -> bool:
@@ -72,6 +79,8 @@ def refresh(path: Path) -> None:
 
     Runs go to an empty folder that is then removed, so the stored outputs are those of a first execution.
     """
+    from nbclient import NotebookClient
+
     notebook = read(path)
     kept = os.environ.get("CM3T_LOCAL")
     with tempfile.TemporaryDirectory() as empty:
@@ -94,18 +103,22 @@ def refresh(path: Path) -> None:
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Without widgets, papermill's and execution's metadata: kernel, language, tags and folded sources stay."""
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    from nbformat import from_dict
+
+    notebook.metadata = from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat_minor = max(5, notebook.nbformat_minor)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter")})
+        cell.metadata = from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter")})
         for output in cell.get("outputs", []):
             if "metadata" in output:
-                output.metadata = nbformat.from_dict({})
+                output.metadata = from_dict({})
     return notebook
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Validate, then replace the file in one step."""
+    import nbformat
+
     nbformat.validate(notebook)
     partial = path.with_name(f".{path.name}.partial")
     nbformat.write(notebook, partial)

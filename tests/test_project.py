@@ -22,7 +22,7 @@ LOCK = dict(
 )
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 PINS = dict(re.findall(r"^\s+- ([a-z0-9-]+)==(\S+)", ENVIRONMENT, re.MULTILINE))
-EXTRAS = ("test", "notebooks")
+EXTRAS = ("test",)
 WORDS = 900
 
 
