@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,13 @@ RECIPE = source.Recipe(clips=9, views=2, size=32, frames=6)
 CLASSES = [("push", "manipulation"), ("jump", "mocap"), ("wave", "person")]
 SIMULATORS = {"mujoco", "metaworld", "pybullet", "pybullet_data", "gymnasium", "gymnasium_robotics", "trimesh"}
 PACKAGE = Path(source.__file__).parents[2]
+
+
+def needs(*packages):
+    """Skip unless all are installed; without importing them: mujoco must meet `render`'s choice of OpenGL first."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (extra cm3t[simulate])")
 
 
 class Performer:
@@ -181,8 +189,9 @@ def test_orchestration_needs_no_simulator(name):
 
 
 def test_thinned_assets_are_small_and_made_once(tmp_path, monkeypatch):
-    trimesh = pytest.importorskip("trimesh")
-    pytest.importorskip("fast_simplification")
+    needs("trimesh", "fast_simplification", "PIL")
+    import trimesh
+
     monkeypatch.setenv("CM3T_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "package"
     folder.mkdir()
@@ -194,13 +203,10 @@ def test_thinned_assets_are_small_and_made_once(tmp_path, monkeypatch):
 
 
 def test_motion_files_give_a_person_of_human_size():
-    pytest.importorskip("mujoco")
-    mocap = pytest.importorskip("cm3t.data.rooms.mocap")
-    try:
-        names = mocap.class_names()
-    except MissingAsset:
-        pytest.skip("pybullet's motion files are not installed")
-    assert len(names) == 15
+    needs("mujoco", "pybullet_data")
+    from cm3t.data.rooms import mocap
+
+    assert len(mocap.class_names()) == 15
     walk = mocap.Motion.load("walk")
     joints, head = mocap.skeleton(walk.at(0.3), 1.0)
     assert 1.3 < joints["head"][2] - min(joints["l_ankle"][2], joints["r_ankle"][2]) < 1.7
@@ -210,7 +216,7 @@ def test_motion_files_give_a_person_of_human_size():
 
 
 def test_arms_reach_their_targets():
-    pytest.importorskip("mujoco")
+    needs("mujoco")
     from cm3t.data.rooms.figure import elbow
 
     shoulder, pole = np.array([0.2, 0, 0.4]), np.array([0.5, 0, -1.0])
@@ -223,8 +229,7 @@ def test_arms_reach_their_targets():
 @pytest.mark.slow
 @pytest.mark.parametrize("name, kind", [("drawer-open", "manipulation"), ("kick", "mocap"), ("wave", "person")])
 def test_the_same_seed_gives_the_same_pictures(name, kind):
-    pytest.importorskip("metaworld")
-    pytest.importorskip("mujoco")
+    needs("mujoco", "metaworld", "pybullet_data")
     recipe = source.Recipe(clips=2, views=1, size=48, frames=4)
     one, two = (np.stack([s.frames for s in source.perform(name, kind, recipe)]) for _ in range(2))
     other = np.stack([s.frames for s in source.perform(name, kind, replace(recipe, seed=1))])

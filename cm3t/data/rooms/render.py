@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import sys
 from dataclasses import dataclass, field
 
 if "MUJOCO_GL" not in os.environ:  # must be settled before mujoco is imported
+    if "mujoco" in sys.modules and "DISPLAY" not in os.environ:
+        raise ImportError("mujoco was imported before cm3t.data.rooms.render: import it after, or set MUJOCO_GL=egl")
     os.environ["MUJOCO_GL"] = "egl" if ctypes.util.find_library("EGL") else "osmesa"
 os.environ.setdefault("LP_NUM_THREADS", "0")  # llvmpipe draws in the calling thread
 
