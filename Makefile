@@ -14,7 +14,7 @@ BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.cm3t-ready
 PIP := $(BIN)/python -m pip install $(if $(CI),-q)
 
-.PHONY: study test slow lint lab lock
+.PHONY: study test nbval slow lint lab lock
 .DELETE_ON_ERROR:
 
 study: $(READY)
@@ -22,6 +22,10 @@ study: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q
+	$(MAKE) --no-print-directory nbval
+
+# Strict: every stored output of every notebook is compared, unless its cell is tagged; runs go to an empty folder.
+nbval: $(READY)
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then \
 		local=$$(mktemp -d) && trap 'rm -rf "$$local"' EXIT && \
 		CM3T_LOCAL="$$local" $(BIN)/python -m pytest -q -p tests.nbval_floor \
