@@ -10,6 +10,8 @@ from pathlib import Path
 
 def source(arguments: list[str]) -> int:
     """``source``: make or complete the source set."""
+    from cm3t.config import data_dir
+
     from .source import Recipe, generate
 
     default = Recipe()
@@ -23,7 +25,7 @@ def source(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None, help="default: data/source of the project")
     given = parser.parse_args(arguments)
-    out = given.out or Path(__file__).resolve().parents[3] / "data" / "source"
+    out = given.out or data_dir() / "source"
     recipe = Recipe(clips=given.clips, views=given.views, seed=given.seed)
     generate(out, recipe, limit=given.classes, workers=given.workers, log=lambda line: print(line, flush=True))
     return 0
