@@ -69,7 +69,7 @@ _PROFILES = (
     ),
     Profile(
         name="quick", purpose="see the effects on a laptop",
-        seeds=(0, 1), train_clips=400, eval_clips=200, epochs=5, batch_size=16,
+        seeds=(0, 1), train_clips=400, eval_clips=120, epochs=5, batch_size=16,
         threads=None, deterministic=False, cell_timeout=1800,
     ),
     Profile(

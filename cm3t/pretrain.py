@@ -224,6 +224,9 @@ Hardest classes: {", ".join(f"{name} {100 * value:.0f} %" for name, value in wor
 | epoch | loss | train top-1 (augmented) | held-out top-1 |
 |---|---|---|---|
 {curve}
+Held-out clips are always scored at full size; the first {100 * config["small"]:.0f} % of the epochs train on two thirds
+of it, which those scores feel.
+
 Recipe: {", ".join(f"{name} {value}" for name, value in config.items() if name != "backbone")}.
 It took {train["seconds"] / 60:.0f} minutes on {meta["hardware"]["cores"]} cores ({meta["hardware"]["cpu"]}).
 Source digest `{meta["digests"]["data"]}`, weights digest `{meta["digests"]["weights"]}`.

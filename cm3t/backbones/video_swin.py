@@ -241,7 +241,7 @@ class VideoSwin(SwinTransformer3d, Backbone):
         return self.pos_drop(self.patch_embed(video))
 
     def advance(self, i: int, x: Tensor) -> Tensor:
-        """The map that block i reads: patch merging where a stage begins, else x itself."""
+        """The map (B, T, H, W, C) that block i reads: patch merging where a stage begins, else x itself."""
         merge = self._flat[i][1]
         return x if merge is None else merge(x)
 
