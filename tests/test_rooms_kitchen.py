@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from cm3t import config
+from cm3t.data.media import read_frames, read_sound
 from cm3t.data.rooms import card, kitchen, kitchen_files, sound
 from cm3t.data.rooms.kitchen_script import label_of, plan, write_script
 from cm3t.data.rooms.kitchen_sound import sound_of
@@ -29,6 +34,12 @@ DIALS = Dials()
 PEOPLE = make_participants(DIALS)
 
 
+def needs_simulator():
+    for package in ("mujoco", "gymnasium_robotics"):  # found, not imported: render.py must be first
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'cm3t[simulate]'")
+
+
 @pytest.fixture(scope="module")
 def scripts():
     return plan(DIALS, PEOPLE)
@@ -43,9 +54,6 @@ def test_class_ids_are_the_official_ones(shared_annotations):
 
 @pytest.fixture
 def shared_annotations():
-    import os
-    from pathlib import Path
-
     folder = os.environ.get("CM3T_EPIC_ANNOTATIONS")
     if not folder:
         pytest.skip("CM3T_EPIC_ANNOTATIONS is not set")
@@ -180,6 +188,50 @@ def test_two_generations_never_mix(tmp_path):
         kitchen._begin(tmp_path, replace(DIALS, crf=20), 1.0)
 
 
+# --- what ships ---------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def shipped():
+    root = config.data_dir() / "rooms-kitchen"
+    if not (root / "rooms.json").is_file():
+        pytest.skip(f"{root.name} is not here")
+    return root
+
+
+def test_shipped_annotations_are_the_scripts(shipped, scripts, tmp_path):
+    facts = json.loads((shipped / "rooms.json").read_text())
+    assert facts["dials"] == json.loads(json.dumps(DIALS.as_dict())) and facts["generator"] == kitchen.VERSION
+    kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
+    for path in (tmp_path / "annotations").iterdir():
+        assert (shipped / "annotations" / path.name).read_text() == path.read_text(), path.name
+
+
+def test_shipped_files_are_complete_and_small(shipped):
+    facts = json.loads((shipped / "rooms.json").read_text())
+    assert kitchen_files.digest(shipped) == facts["digest"]
+    assert facts["bytes"]["total"] < 20e6
+
+
+@pytest.mark.slow
+def test_a_part_made_again_is_what_ships(shipped, scripts):
+    needs_simulator()
+    from cm3t.data.rooms.kitchen_stage import Stage
+
+    script = next(s for s in scripts if s.split == "validation")
+    path = shipped / script.participant.name / "videos" / f"{script.video}.MP4"
+    steps = np.arange(0, 80, 5)
+    with Stage(script, DIALS) as stage:
+        made = np.stack(list(stage.frames(np.arange(80) / DIALS.fps)))[steps]
+    there = read_frames(path, (steps + 0.5) / DIALS.fps)
+    assert np.abs(made.astype(float) - there).mean() < 6  # compression, and other processors' rounding
+    wave, heard = sound_of(script, DIALS), read_sound(path, 2, 12, DIALS.sound_rate)
+    wave = wave[2 * DIALS.sound_rate :][: len(heard)]
+
+    def envelope(x):
+        return np.sqrt((x[: len(x) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(1))
+
+    assert np.corrcoef(envelope(wave), envelope(heard))[0, 1] > 0.9
+
+
 # --- sound -------------------------------------------------------------------------------------------------------
 def test_sound_repeats_and_stays_in_range():
     script = write_script(DIALS, PEOPLE[0], 1, "train", 4)
@@ -284,8 +336,7 @@ def test_card_says_what_the_files_say(scripts, tmp_path):
 # --- the simulator -----------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_stage_draws_what_the_script_says(tmp_path):
-    pytest.importorskip("mujoco")
-    pytest.importorskip("gymnasium_robotics")
+    needs_simulator()
     from cm3t.data.rooms.kitchen_stage import Stage
 
     script = write_script(DIALS, PEOPLE[0], 1, "train", 12)
