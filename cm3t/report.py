@@ -29,6 +29,14 @@ SYNTHETIC = (
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
 GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
+README_COLUMNS = ["method", "trained (%)", "action top-1", "unseen people", "n"]
+# README's quick start: on what, the command, the profile whose time it is, what one gets.
+QUICK_START = (
+    ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
+    ("a GPU, or a night", "make study PROFILE=full", "full", "the released numbers again; stopped, it resumes"),
+    ("any machine", "make lab", "smoke", "the notebooks, to read and change; they start at `smoke`"),
+    ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
+)
 # The comparisons the README and notebook 02 rest on: ours, against.
 CONTRASTS = (
     ("mhva+pt", "adaptformer+pt"),
@@ -127,6 +135,17 @@ def notebook_map() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["", "question", *taken.columns])
 
 
+def quick_start() -> pd.DataFrame:
+    """What to type on which hardware, and what it took where it was published."""
+    rows = []
+    for place, command, profile, what in QUICK_START:
+        took = timings(records_dir(profile)).values() if profile else ()
+        devices = sorted({timing["device"] for timing in took if timing.get("device")})
+        time = ", ".join([spell(sum(timing["seconds"] for timing in took)), *devices]) if took else ""
+        rows.append({"on": place, "do": f"`{command}`", "you get": what, "measured": time})
+    return pd.DataFrame(rows)
+
+
 def runtime_row(notebook: str) -> str:
     """What one notebook takes, by profile, for its opening: `smoke 12 s · quick 5 min, 2 CPU cores`."""
     table = runtime_table()
@@ -183,10 +202,11 @@ def write_all(profile: str | None = None) -> list[Path]:
 
 
 def readme_blocks() -> dict[str, str]:
-    """What stands between the README's markers: `results` and `notebooks`."""
+    """What stands between the README's markers, by name."""
     profile = largest_profile()
     picture = "![A frozen block and its plugins](results/figures/cm3t.png)"
     blocks = {"results": f"{picture}\n\n{EMPTY}", "notebooks": markdown(notebook_map())}
+    blocks["start"] = markdown(quick_start())
     if profile:
         frame = results(profile)
         differences = [
@@ -196,7 +216,7 @@ def readme_blocks() -> dict[str, str]:
         note = footer(profile).replace("../../records", "results/records")
         parts = [
             f"![Accuracy of each method](results/figures/{profile}/02_methods.png)",
-            markdown(methods_table(frame)),
+            markdown(methods_table(frame)[README_COLUMNS]),
             "Paired over seeds: " + "; ".join(differences) + "." if differences else "",
             note,
         ]

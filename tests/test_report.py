@@ -10,7 +10,7 @@ from cm3t.records import load_all, records_dir, results, save_timing
 
 SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]
 README = "# x\n<!-- results:start -->\nold\n<!-- results:end -->\nkept\n"
-README += "<!-- notebooks:start -->\n<!-- notebooks:end -->\n"
+README += "<!-- start:start -->\n<!-- start:end -->\n<!-- notebooks:start -->\n<!-- notebooks:end -->\n"
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_the_readme_follows_the_records(published, tmp_path):
     report.write_readme()
     text = (tmp_path / "README.md").read_text()
     assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text
+    assert "| a laptop | `make study` |" in text and "| 5 min, cpu |" in text
     assert "| 02 | [A question?](notebooks/02_mhva_vs_adaptformer.ipynb) | 5 min, cpu |" in text
     assert not report.stale_readme()
 

@@ -23,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text(
-        "<!-- results:start -->\n<!-- results:end -->\n<!-- notebooks:start -->\n<!-- notebooks:end -->\n"
+        "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("results", "start", "notebooks"))
     )
 
     def write(name, *cells):
