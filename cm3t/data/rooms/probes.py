@@ -212,7 +212,10 @@ def write_record(folder: Path, probe: str, seed: int, metrics: dict, data: EpicK
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:
-    """Fit every probe with every seed on train, score tune, validation and gaps, and write the records into ``out``."""
+    """Fit every probe with every seed on train, score tune, validation and gaps; records go into ``out``.
+
+    A seed whose record is there is left out.
+    """
     for probe in probes:
         splits = open_splits(root, probe)
         train = splits["train"]
@@ -223,7 +226,7 @@ def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: 
             continue
         inputs = {name: _inputs(data, probe) for name, data in splits.items()}
         targets = {head: torch.as_tensor(train.targets[head]) for head in ("verb", "noun")}
-        for seed in range(seeds):
+        for seed in (seed for seed in range(seeds) if not (out / f"{probe}-s{seed}.json").is_file()):
             begin = time.perf_counter()
             torch.manual_seed(seed)
             body = BODIES[probe](inputs["train"])
