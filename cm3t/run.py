@@ -92,7 +92,7 @@ def study(paths: list[Path], profile: str, parameters: dict | None = None) -> in
             print(f"the executed copy shows where: {_executed(path, profile)}", file=sys.stderr)
             return 1
         print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {report.spell(seconds)}", flush=True)
-    print(f"\nexecuted notebooks: {_executed(Path('.'), profile).parent}")
+    print(f"\nexecuted notebooks: {local_dir(profile) / 'executed'}")
     return 0
 
 
@@ -142,8 +142,16 @@ class _progress(logging.Handler):
     def emit(self, entry: logging.LogRecord) -> None:
         """Print one log entry, unless it is papermill speaking of itself."""
         text = entry.getMessage().rstrip("\n")
-        own = ("Executing ", "Ending ", "Input Notebook", "Output Notebook", "Starting kernel", "Passed unknown")
-        if text and not text.startswith(own) and not text.startswith("<Figure"):
+        own = (
+            "Executing ",
+            "Ending ",
+            "Input Notebook",
+            "Output Notebook",
+            "Starting kernel",
+            "Passed unknown",
+            "Working directory",
+        )
+        if text and not text.startswith(own) and not text.startswith(("<Figure", "<IPython")):
             print("  " + text.replace("\n", "\n  "), flush=True)
 
 

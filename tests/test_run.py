@@ -35,7 +35,7 @@ def checkout(tmp_path, monkeypatch):
         nbformat.write(book, path)
         return path
 
-    write("01_first", "print(profile, seeds)")
+    write("01_first", "from IPython.display import Markdown, display\ndisplay(Markdown('x'))", "print(profile, seeds)")
     write("02_second", "print(lr)")
     return write
 
@@ -104,7 +104,7 @@ def test_a_real_execution_and_a_failing_one(checkout, capsys):
     checkout("03_fails", "1 / 0")
     assert run.main(["01", "03", "-p", "seeds=[5]"]) == 1
     shown = capsys.readouterr()
-    assert "  smoke [5]" in shown.out and "Executing" not in shown.out
+    assert "  smoke [5]" in shown.out and "Executing" not in shown.out and "<IPython" not in shown.out
     assert "ZeroDivisionError" in shown.err and "03_fails.ipynb" in shown.err
     assert set(timings(local_dir("smoke"))) == {"01_first"}
 
