@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from cm3t import config, figures, notebooks, show, study
-from cm3t.config import PROFILES, records_dir
+from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.figures import label
 from cm3t.ledger import ledger
 from cm3t.records import largest_profile, load_all, results, timings
@@ -54,6 +54,12 @@ def markdown(table: pd.DataFrame) -> str:
     rule = ["---"] * len(table.columns)
     lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (cells[0], rule, *cells[1:]))
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def rooms(profile: str) -> pd.DataFrame:
+    """The published runs that pages are made of: those on the embedded benchmark, with its own backbone."""
+    frame = results(profile)
+    return frame[(frame["data"] == RunConfig.data) & (frame["backbone"] == RunConfig.backbone)]
 
 
 def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.DataFrame:
@@ -183,7 +189,7 @@ def write_all(profile: str | None = None) -> list[Path]:
     profile = profile or largest_profile()
     made = []
     if profile:
-        frame, note = results(profile), footer(profile)
+        frame, note = rooms(profile), footer(profile)
         tables = config.results_dir() / "tables" / profile
         made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", note)
         if "validation.gap1.action_top1" in frame:
@@ -208,7 +214,7 @@ def readme_blocks() -> dict[str, str]:
     blocks = {"results": f"{picture}\n\n{EMPTY}", "notebooks": markdown(notebook_map())}
     blocks["start"] = markdown(quick_start())
     if profile:
-        frame = results(profile)
+        frame = rooms(profile)
         differences = [
             f"{row['contrast']}: {row['paired difference']} points (n={row['n']})"
             for _, row in differences_table(frame).iterrows()

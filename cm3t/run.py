@@ -171,12 +171,14 @@ def _forecast(paths: list[Path], expected: dict) -> str:
 def publish(profile: str, studies: list[str] | None = None) -> int:
     """Move finished local runs (of some studies) to results/records/<profile>/, and renew what is made of them.
 
-    Smoke proves that it runs and decides nothing: only its times are published. Paths of this machine stay behind.
+    Smoke proves that it runs and decides nothing: only its times are published. Paths of this machine stay behind,
+    and so do runs made by hand, unless their study is named.
     """
     local, public = local_dir(profile), records_dir(profile)
+    planned = {path.stem[:2] for path in notebooks.known()}  # not what was tried by hand
     moved = 0
     for record in load_all(local) if profile != "smoke" else []:
-        if studies and record.run_info["study"] not in studies:
+        if record.run_info["study"] not in (studies or planned):
             continue
         if find_record(public, record.run_info["config_hash"], **record.meta_info.get("digests", {})) is None:
             save_record(_without_paths(record), public)

@@ -16,6 +16,22 @@ SCORE = "validation.all.action_top1"
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
 
 
+# What makes two runs rows of one table cell, and the settings that may tell them apart unseen.
+SAME = ("method", *PLAIN, "data", "backbone")
+UNNAMED = (
+    "lr",
+    "epochs",
+    "batch_size",
+    "train_clips",
+    "eval_clips",
+    "weights",
+    "weight_decay",
+    "warmup",
+    "frames",
+    "size",
+)
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean with the half width of its 95 % t-interval over n runs; one run has none (half is nan)."""
@@ -56,7 +72,8 @@ def interval(values) -> Interval:
 def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
     """The runs of a configuration: what is named must match, what is not must be plain (see PLAIN).
 
-    Give `name=any` to let a setting vary; a method may be written in any order of its words.
+    Give `name=any` to let a setting vary; a method may be written in any order of its words. ValueError if two
+    of the runs are the same but for a setting that nobody named, such as the learning rate.
     """
     if "method" in wanted and wanted["method"] is not any:
         wanted["method"] = parse_method(wanted["method"]).name
@@ -65,12 +82,25 @@ def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
             continue
         column = frame[name]
         frame = frame[column.isna() if value is None else column == value]
+    if (PLAIN | wanted)["score_split"] == "validation":  # a sweep on `tune` has many runs of one seed, rightly
+        _refuse_twins(frame)
     return frame
+
+
+def _refuse_twins(frame: pd.DataFrame) -> None:
+    """ValueError if one method has two runs of one seed: an older setting's records were left among the newer."""
+    twins = frame[frame.duplicated([name for name in (*SAME, "seed") if name in frame], keep=False)]
+    if len(twins):
+        differ = [name for name in UNNAMED if name in twins and twins[name].nunique(dropna=False) > 1]
+        raise ValueError(
+            f"{len(twins)} runs of {', '.join(sorted(set(twins['method'])))} share their seeds and differ in "
+            f"{', '.join(differ) or 'nothing'}: remove the stale ones, or select by {' or '.join(differ) or 'run_id'}"
+        )
 
 
 def paired(frame: pd.DataFrame, ours: dict, against: dict, metric: str = SCORE) -> Interval | None:
     """Difference `ours` - `against` over the seeds both ran, and its interval; None without such a seed."""
-    sides = [select(frame, **side).drop_duplicates("seed") for side in (ours, against)]
+    sides = [select(frame, **side) for side in (ours, against)]
     if any(side.empty or metric not in side for side in sides):
         return None
     first, second = (side.set_index("seed")[metric].dropna() for side in sides)

@@ -53,3 +53,11 @@ def test_a_summary_has_a_row_a_group(study):
     table = summary(select(results("quick")), ["method"])
     assert list(table["method"]) and list(table["n"]) == [2, 2]
     assert table.set_index("method")["mean"]["linear"] == pytest.approx(20.0, abs=0.7)
+
+
+def test_stale_runs_are_not_averaged_with_new_ones(study):
+    study("quick", [("mhva+pt", 40.0)])
+    study("quick", [("mhva+pt", 50.0)], lr=0.5)
+    with pytest.raises(ValueError, match="differ in lr"):
+        select(results("quick"), method="mhva+pt")
+    assert len(select(results("quick"), method="mhva+pt", lr=0.5)) == 2
