@@ -185,14 +185,11 @@ def is_complete(frame: pd.DataFrame, profile: str) -> bool:
     return len(scored) > 0 and all(set(PROFILES[profile].seeds) <= set(seeds) for _, seeds in groups)
 
 
-def save_timing(folder: Path | str, notebook: str, seconds: float, new_runs: int, **more) -> Path | None:
-    """Keep what a notebook took in `folder`/notebooks/; a resumed execution never replaces one that ran more."""
+def save_timing(folder: Path | str, notebook: str, seconds: float, **more) -> Path:
+    """Keep what a notebook took in `folder`/notebooks/<notebook>.json."""
     path = Path(folder) / "notebooks" / f"{notebook}.json"
-    if path.exists() and json.loads(path.read_text())["new_runs"] > new_runs:
-        return None
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    payload = {"notebook": notebook, "seconds": round(seconds, 1), "new_runs": new_runs, "created_at": stamp}
-    return write_json(path, payload | more)
+    return write_json(path, {"notebook": notebook, "seconds": round(seconds, 1), "created_at": stamp} | more)
 
 
 def timings(folder: Path | str) -> dict[str, dict]:

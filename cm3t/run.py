@@ -21,7 +21,7 @@ import papermill
 from cm3t import config, notebooks, report
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
-from cm3t.records import find_record, load_all, save_record, save_timing, timings, write_json
+from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,7 +100,7 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
     """Run one notebook by papermill into results/local/<profile>/executed/; seconds it took."""
     output = _executed(path, profile)
     output.parent.mkdir(parents=True, exist_ok=True)
-    before, start = len(load_all(local_dir(profile))), time.monotonic()
+    start = time.monotonic()
     with _progress():
         papermill.execute_notebook(
             str(path),
@@ -113,10 +113,18 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
             request_save_on_cell_execute=True,
             execution_timeout=PROFILES[profile].cell_timeout,
         )
-    seconds, runs = time.monotonic() - start, load_all(local_dir(profile))
-    device = _device(runs[-1].meta_info["hardware"]) if len(runs) > before else None
-    save_timing(local_dir(profile), path.stem, seconds, len(runs) - before, device=device)
+    runs = [record for record in load_all(local_dir(profile)) if _belongs(record, path)]
+    # A resumed notebook found runs of before: it took what they took, not what finding them takes.
+    seconds = max(time.monotonic() - start, sum(record.train_info["seconds"] for record in runs))
+    device = _device(runs[-1].meta_info["hardware"]) if runs else None
+    save_timing(local_dir(profile), path.stem, seconds, runs=len(runs), device=device)
     return seconds
+
+
+def _belongs(record: Record, path: Path) -> bool:
+    """Is it a run of this notebook, its tuning apart?"""
+    given = record.run_info["config"]
+    return given["study"] == path.stem[:2] and given["score_split"] == "validation"
 
 
 def _device(hardware: dict) -> str:

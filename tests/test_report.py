@@ -17,7 +17,7 @@ README += "<!-- start:start -->\n<!-- start:end -->\n<!-- notebooks:start -->\n<
 def published(study, tmp_path):
     """Runs of four methods at quick, a timing, and a README with markers."""
     study("quick", SCORES)
-    save_timing(records_dir("quick"), "02_mhva_vs_adaptformer", 300.0, 8, device="cpu")
+    save_timing(records_dir("quick"), "02_mhva_vs_adaptformer", 300.0, device="cpu")
     (tmp_path / "README.md").write_text(README)
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 02 · A question?")])
     (tmp_path / "notebooks").mkdir()
