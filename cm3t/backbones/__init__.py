@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import Backbone, ContractError, check
 from cm3t.backbones.video_swin import ConvStem, VideoSwin
 
@@ -40,9 +41,8 @@ def backbone(name: str, *, num_classes: int | None = None, weights: str | Path |
     """
     if name not in _SPECS:
         raise ValueError(f"unknown backbone {name!r}; known are {', '.join(NAMES)}")
+    path = weights_file.resolve(name, weights) if weights is not None else None
     model = VideoSwin(name=name, num_classes=num_classes, **_SPECS[name])
-    if weights is not None:
-        from cm3t.backbones.weights import load
-
-        load(model, weights)
+    if path is not None:
+        weights_file.load(model, path)
     return model

@@ -65,12 +65,11 @@ def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
     ]
 
 
-def load(model: nn.Module, weights: str | Path) -> str:
-    """Load "default" or a safetensors file into a backbone, strictly; returns the file's digest.
+def load(model: nn.Module, path: Path) -> str:
+    """Load a safetensors file into a backbone, strictly; returns the file's digest.
 
     A headless model takes a file with a head: the keys `head.*` alone may be left over.
     """
-    path = resolve(model.name, weights)
     tensors, _ = read(path)
     own = model.state_dict()
     tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith("head.")}

@@ -91,6 +91,7 @@ class Stage:
         return min(1.0, since[0] / 2.5) if since else 0.0
 
     def hold_point(self) -> np.ndarray:
+        """Where the hand holds an object it has taken: (3,) metres, before the eye, low, to its own side."""
         eye = np.array(self.person.eye)
         return eye + (0.2 * self.side, 0.42, -0.72)
 
