@@ -31,7 +31,7 @@ class Recipe:
     """How to pretrain. Choice throughout: the paper takes its backbones as they come."""
 
     backbone: str = "video_swin_mini"
-    epochs: int = 60
+    epochs: int = 20
     batch: int = 32
     lr: float = 1.5e-3
     weight_decay: float = 0.05
