@@ -222,7 +222,8 @@ def _defined(path: Path) -> list[str]:
 def stamp(device: str = "cpu") -> str:
     """What this page was made by, in three lines: commit, versions, machine."""
     found = provenance(device)
-    commit = ((found["git"]["commit"] or "")[:12] or "unknown, not a checkout") + (" with changes" if found["git"]["dirty"] else "")
+    commit = (found["git"]["commit"] or "")[:12] or "unknown, not a checkout"
+    commit += " with changes" if found["git"]["dirty"] else ""
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "cm3t", "torch", "torchvision"))
     hardware = found["hardware"]
     machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; device {hardware['device']}"
