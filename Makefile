@@ -12,6 +12,8 @@ PYTHON ?= python3
 PROFILE ?= quick
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.cm3t-ready
+# A backend of the caller's would reach the kernels and leave the notebooks without figures.
+unexport MPLBACKEND
 PIP := $(BIN)/python -m pip install $(if $(CI),-q)
 
 .PHONY: study test nbval slow lint lab lock
