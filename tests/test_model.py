@@ -158,6 +158,7 @@ def test_saved_plugins_load_into_another_model_exactly(method, video, tmp_path):
         assert any(key.startswith("backbone.") for key in file.keys()) == (method == "full")
 
 
+@pytest.mark.slow  # a fresh process imports torchvision
 def test_saved_plugins_reach_a_fresh_process(video, tmp_path):
     """The other process knows the two files alone: the backbone's weights, the plugins."""
     model = build("mhva+pt")
