@@ -7,7 +7,7 @@ Only the standard library is imported here.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from cm3t.coerce import ConfigError, coerce, nearest
@@ -227,10 +227,21 @@ def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """12 hexadecimal digits over all that moves a number; data and weights have digests of their own."""
-    payload = {name: value for name, value in asdict(config).items() if name not in NOT_HASHED}
-    payload["method"] = asdict(config.plugins)
+    """12 hexadecimal digits over all that moves a number; data and weights have digests of their own.
+
+    Fields at their default are left out: a setting that is added later, off by default, leaves old hashes as they are.
+    """
+    payload = {name: value for name, value in _chosen(config).items() if name not in NOT_HASHED}
+    plugins = config.plugins
+    payload["method"] = {"trains": plugins.trains} | {
+        field.name: _chosen(part) for field in fields(plugins) if is_dataclass(part := getattr(plugins, field.name))
+    }
     return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _chosen(settings) -> dict:
+    """The fields of a dataclass that are not at their default."""
+    return {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) != f.default}
 
 
 def run_id(config: RunConfig) -> str:

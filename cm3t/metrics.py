@@ -31,9 +31,7 @@ def ranks(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
     return ((scores > own) | ((scores == own) & before)).sum(axis=1)
 
 
-def action_scores(
-    logits: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]
-) -> dict[str, float | None]:
+def action_scores(logits: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """Accuracies in percent over segments, and their number: {verb_top1, verb_top5, noun_.., action_.., n}.
 
     Shapes: logits {"verb": (n, V), "noun": (n, N)} before the softmax; target {"verb": (n,), "noun": (n,)}.
@@ -62,16 +60,12 @@ def subset_scores(
     scores = {}
     for name, members in subsets.items():
         kept = np.asarray(members, bool)
-        parts = (
-            {head: np.asarray(values[head])[kept] for head in ("verb", "noun")} for values in (logits, target)
-        )
+        parts = ({head: np.asarray(values[head])[kept] for head in ("verb", "noun")} for values in (logits, target))
         scores[name] = action_scores(*parts)
     for task in ("verb", "noun"):
         rare = scores.pop(f"tail_{task}", None)
         if rare is not None and "tail" in scores:
-            scores["tail"] |= {f"{task}_top{k}": rare[f"{task}_top{k}"] for k in TOP} | {
-                f"n_{task}": rare["n"]
-            }
+            scores["tail"] |= {f"{task}_top{k}": rare[f"{task}_top{k}"] for k in TOP} | {f"n_{task}": rare["n"]}
     return scores
 
 
@@ -92,9 +86,7 @@ def _checked(logits, target) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     verb, noun = (np.asarray(logits[head]) for head in ("verb", "noun"))
     v, n = (np.asarray(target[head]).astype(np.int64) for head in ("verb", "noun"))
     if not len(verb) == len(noun) == len(v) == len(n):
-        raise ValueError(
-            f"{len(verb)} verb and {len(noun)} noun scores for {len(v)} verbs and {len(n)} nouns"
-        )
+        raise ValueError(f"{len(verb)} verb and {len(noun)} noun scores for {len(v)} verbs and {len(n)} nouns")
     for head, scores, classes in (("verb", verb, v), ("noun", noun, n)):
         bad = ~np.isfinite(scores).all(axis=1)
         if bad.any():

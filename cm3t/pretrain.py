@@ -154,8 +154,10 @@ def pretrain(recipe: Recipe, data: SourceSet, out: Path, *, log=print) -> dict:
         history.append(row)
         left = row["seconds"] * (recipe.epochs - epoch - 1) / 60
         held = f"  held out {row['validation']['all']:.3f}" if "validation" in row else ""
-        log(f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.3f}  train {row['train_top1']:.3f}{held}"
-            f"  {row['seconds']:.0f} s  ETA {left:.0f} min")
+        log(
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.3f}  train {row['train_top1']:.3f}{held}"
+            f"  {row['seconds']:.0f} s  ETA {left:.0f} min"
+        )
         state = {name: part.state_dict() for name, part in parts.items()}
         partial = checkpoint.with_suffix(".tmp")
         torch.save(state | {"history": history, "recipe": asdict(recipe)}, partial)
@@ -207,7 +209,8 @@ def model_card(record: records.Record) -> str:
     curve = [row for row in train["epochs"] if "validation" in row]
     curve = "".join(
         f"| {row['epoch']} | {row['loss']:.2f} | {100 * row['train_top1']:.1f} % | "
-        f"{100 * row['validation']['all']:.1f} % |\n" for row in curve
+        f"{100 * row['validation']['all']:.1f} % |\n"
+        for row in curve
     )
     return f"""# {config["backbone"]}: weights of the frozen backbone
 

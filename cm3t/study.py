@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from cm3t.coerce import ConfigError, nearest
-from cm3t.config import OVERRIDES, RunConfig, resolve, results_dir, seeds_for, tuning_key
+from cm3t.config import OVERRIDES, PROFILES, RunConfig, resolve, results_dir, seeds_for, tuning_key
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
 from cm3t.records import write_json
@@ -83,9 +83,7 @@ STUDIES = {
 }
 # Which groups run at which profile. The sweep of learning rates is asked for by name and runs apart.
 EVERYTHING = ("core", "essential", "main", "ladder", "bottleneck", "cells", "anchoring")
-PLAN = {
-    "02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")}
-}
+PLAN = {"02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")}}
 
 
 def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
@@ -124,8 +122,8 @@ def _config(study: str, profile: str, variant: Variant, given: dict) -> RunConfi
 
 
 def _sweep(study: str, profile: str, common: dict) -> list[RunConfig]:
-    """Every tuned variant at every rate, seed 0, scored on the participants of `tune`."""
-    given = common | {"seed": 0, "score_split": "tune"}
+    """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`."""
+    given = {"epochs": max(1, PROFILES[profile].epochs // 2)} | common | {"seed": 0, "score_split": "tune"}
     return [_config(study, profile, v, given | {"lr": lr}) for v in STUDIES[study]["tuning"] for lr in RATES]
 
 

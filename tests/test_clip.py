@@ -11,13 +11,9 @@ torch.set_num_threads(1)
 
 
 def clip(i, side=(), **kw):
-    video = torch.randint(
-        0, 256, (3, 4, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(i)
-    )
+    video = torch.randint(0, 256, (3, 4, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
     tokens = {name: torch.full((5, 7), float(i + 1)) for name in side}
-    return Clip(
-        video=video, side=tokens, target={"verb": i, "noun": 2 * i}, id=f"P01_01_{i}", group="P01", **kw
-    )
+    return Clip(video=video, side=tokens, target={"verb": i, "noun": 2 * i}, id=f"P01_01_{i}", group="P01", **kw)
 
 
 def seeded(seed=0):
@@ -113,9 +109,7 @@ def test_shift_and_mirror_of_unanchor():
     row = torch.where(mirrored[:, None], row.flip(-1), row)
     shifts = (24 * 4 - row[:, 24]) // 4
     assert 16 < mirrored.sum() < 48
-    assert (
-        shifts.abs().max() <= 12 and shifts.unique().numel() > 12 and shifts.min() < -8 and shifts.max() > 8
-    )
+    assert shifts.abs().max() <= 12 and shifts.unique().numel() > 12 and shifts.min() < -8 and shifts.max() > 8
     for line, shift in zip(row, shifts, strict=True):  # replicated edge: no black border
         assert line.tolist() == [4 * min(max(x - int(shift), 0), 47) for x in range(48)]
     assert (moved == moved[:, :1, :1, :1]).all()  # colours, frames and rows of one clip move alike

@@ -25,9 +25,7 @@ def kitchen(tmp_path_factory):
     folder = root / "annotations"
     table(folder / "EPIC_100_train.csv", TRAIN)
     table(folder / "EPIC_100_validation.csv", VALIDATION)
-    table(
-        folder / "EPIC_100_test_timestamps.csv", [[r[c] for c in COLUMNS[:8]] for r in TRAIN[:2]], COLUMNS[:8]
-    )
+    table(folder / "EPIC_100_test_timestamps.csv", [[r[c] for c in COLUMNS[:8]] for r in TRAIN[:2]], COLUMNS[:8])
     classes = {"verb": [(0, "take"), (1, "put"), (3, "open"), (10, "turn-on"), (96, "bend")]}
     classes["noun"] = [(2, "plate"), (4, "cupboard"), (9, "lid"), (299, "heat")]
     for head, names in classes.items():
@@ -43,9 +41,7 @@ def kitchen(tmp_path_factory):
     table(folder / "EPIC_100_video_info.csv", info, ("video_id", "duration", "fps", "resolution"))
     for video in videos:
         sound = click_track(16000, 5, 1.5) if video == "P01_01" else None
-        for path in [root / video[:3]] + (
-            [root / "gap1" / video[:3]] if video in ("P01_02", "P18_01") else []
-        ):
+        for path in [root / video[:3]] + ([root / "gap1" / video[:3]] if video in ("P01_02", "P18_01") else []):
             (path / "videos").mkdir(parents=True, exist_ok=True)
             write(path / "videos" / f"{video}.MP4", sound=sound)
     return root
@@ -151,28 +147,19 @@ def test_limit_is_nested_and_seeded(kitchen):
 
 def test_gaps(kitchen, copy):
     data = EpicKitchens(kitchen, split="validation", gap=1)
-    assert (
-        data.gaps == (1,)
-        and len(data) == 4
-        and data.video_path("P18_01") == kitchen / "gap1/P18/videos/P18_01.MP4"
-    )
+    assert data.gaps == (1,) and len(data) == 4 and data.video_path("P18_01") == kitchen / "gap1/P18/videos/P18_01.MP4"
     assert EpicKitchens(kitchen, frames=1).gaps == (1,)
     table(copy / "annotations/EPIC_100_validation_gap1.csv", VALIDATION[2:3])
     assert EpicKitchens(copy, split="validation", gap=1).annotations.narration_id.tolist() == ["P18_01_0"]
     with pytest.raises(ValueError, match="validation split only"):
         EpicKitchens(kitchen, split="train", gap=1)
-    with pytest.raises(
-        FileNotFoundError, match="2 of 2 recordings are missing: .*gap2/P01/videos/P01_02.MP4"
-    ):
+    with pytest.raises(FileNotFoundError, match="2 of 2 recordings are missing: .*gap2/P01/videos/P01_02.MP4"):
         EpicKitchens(kitchen, split="validation", gap=2)
 
 
 def test_digest_follows_annotations_and_recordings(kitchen, copy):
     digest = EpicKitchens(kitchen).digest
-    assert (
-        digest == EpicKitchens(kitchen, split="tune").digest == EpicKitchens(copy).digest
-        and len(digest) == 64
-    )
+    assert digest == EpicKitchens(kitchen, split="tune").digest == EpicKitchens(copy).digest and len(digest) == 64
     video = copy / "P01/videos/P01_01.MP4"
     content = bytearray(video.read_bytes())
     content[-1] ^= 1
@@ -217,9 +204,7 @@ def test_missing_and_cut_off_recordings(copy):
     video.rename(video.with_suffix(".mp4")).write_bytes(whole)
     assert EpicKitchens(copy, frames=2)[0].id == "P01_01_0"  # the suffix in small letters will do
     shutil.rmtree(copy / "P01")
-    with pytest.raises(
-        FileNotFoundError, match=r"2 of 3 recordings are missing: .*P01_01\.MP4, .*P01_101\.MP4"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"2 of 3 recordings are missing: .*P01_01\.MP4, .*P01_101\.MP4"):
         EpicKitchens(copy)
 
 

@@ -159,9 +159,7 @@ def test_official_frames_follow_the_convention(official_rows, official, end):
     test = read_annotations(official / "EPIC_100_test_timestamps.csv", labelled=False)
     assert len(test) == 13092
     for rows in (official_rows, test):
-        expected = [
-            frame_of(t, video) for t, video in zip(rows[f"{end}_timestamp"], rows.video_id, strict=True)
-        ]
+        expected = [frame_of(t, video) for t, video in zip(rows[f"{end}_timestamp"], rows.video_id, strict=True)]
         assert np.mean(np.array(expected) == rows[f"{end}_frame"]) > 0.995
 
 

@@ -38,9 +38,7 @@ def number(frame):
     return sum(int(frame[:, b * width : (b + 1) * width].mean() > 120) << b for b in range(8))
 
 
-def write(
-    path, count=COUNT, fps=FPS, sound=None, rate=16000, height=SIZE, width=SIZE, gop=12, first=0, movflags=""
-):
+def write(path, count=COUNT, fps=FPS, sound=None, rate=16000, height=SIZE, width=SIZE, gop=12, first=0, movflags=""):
     """A small recording; `sound` is float32 (S,), `first` delays the pictures by that many frames."""
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
         video = container.add_stream("libx264", rate=fps, options={"crf": "20", "threads": "1"})
@@ -236,9 +234,7 @@ def test_flow_of_a_known_shift(side):
 
     noise = np.random.default_rng(0).integers(0, 255, (2 * side, 2 * side), np.uint8)
     texture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.0), None, 0, 255, cv2.NORM_MINMAX)
-    frames = np.stack(
-        [texture[20 + y : 20 + y + side, 20 - x : 20 - x + side] for x, y in [(0, 0), (2, 0), (2, 3)]]
-    )
+    frames = np.stack([texture[20 + y : 20 + y + side, 20 - x : 20 - x + side] for x, y in [(0, 0), (2, 0), (2, 3)]])
     flow = dense_flow(np.repeat(frames[..., None], 3, -1))
     assert flow.shape == (2, side, side, 2) and flow.dtype == np.float32
     inner = flow[:, 10:-10, 10:-10]

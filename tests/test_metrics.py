@@ -18,9 +18,7 @@ def naive(logits, target):
         return [p / sum(powers) for p in powers]
 
     hits = dict.fromkeys(NAMES, 0)
-    for verb_row, noun_row, v, n in zip(
-        logits["verb"], logits["noun"], target["verb"], target["noun"], strict=True
-    ):
+    for verb_row, noun_row, v, n in zip(logits["verb"], logits["noun"], target["verb"], target["noun"], strict=True):
         verb, noun = softmax(verb_row.tolist()), softmax(noun_row.tolist())
         pairs = [a * b for a in verb for b in noun]
         for task, scores, right in (
@@ -66,10 +64,7 @@ def test_a_constant_scorer_earns_nothing_by_ties():
     got = action_scores(logits, target)
     assert (got["verb_top1"], got["verb_top5"], got["noun_top5"], got["action_top5"]) == (0, 100, 0, 0)
     target = {"verb": np.zeros(50, int), "noun": np.full(50, 4)}
-    assert (
-        action_scores(logits, target)["action_top5"] == 100
-        and action_scores(logits, target)["action_top1"] == 0
-    )
+    assert action_scores(logits, target)["action_top5"] == 100 and action_scores(logits, target)["action_top1"] == 0
 
 
 def test_action_is_right_when_both_heads_are():
@@ -111,12 +106,8 @@ def test_subsets_by_the_official_rules():
 
     assert got["unseen"] == part(unseen)
     assert got["tail"]["action_top1"] == part(tail_verb | tail_noun)["action_top1"]
-    assert (
-        got["tail"]["verb_top1"] == part(tail_verb)["verb_top1"] and got["tail"]["n_verb"] == tail_verb.sum()
-    )
-    assert (
-        got["tail"]["noun_top5"] == part(tail_noun)["noun_top5"] and got["tail"]["n_noun"] == tail_noun.sum()
-    )
+    assert got["tail"]["verb_top1"] == part(tail_verb)["verb_top1"] and got["tail"]["n_verb"] == tail_verb.sum()
+    assert got["tail"]["noun_top5"] == part(tail_noun)["noun_top5"] and got["tail"]["n_noun"] == tail_noun.sum()
     assert subset_scores(logits, target, {"unseen": np.zeros(80, bool)})["unseen"]["n"] == 0
 
 

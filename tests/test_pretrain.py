@@ -32,8 +32,18 @@ def folder(tmp_path_factory):
             clips.append(frames)
             split = "validation" if k == 5 else "train"
             times = {"start": k * 10 / 8, "stop": (k + 1) * 10 / 8}
-            rows.append({"class": name, "label": label, "clip_id": f"{name}_{k}", "rollout": k, "camera": 0,
-                         "split": split, "kind": "person"} | times)
+            rows.append(
+                {
+                    "class": name,
+                    "label": label,
+                    "clip_id": f"{name}_{k}",
+                    "rollout": k,
+                    "camera": 0,
+                    "split": split,
+                    "kind": "person",
+                }
+                | times
+            )
         write_recording(root / "videos" / f"{name}.mp4", np.concatenate(clips), fps=8, crf=18, gop=10)
     pd.DataFrame(rows).to_csv(root / "annotations.csv", index=False)
     about = {"digest": "0123456789abcdef", "recipe": {"fps": 8, "frames": 10, "size": 96}}

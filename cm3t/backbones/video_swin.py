@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import SwinTransformer3d
@@ -37,9 +37,7 @@ def _shift_mask(size: Size, window: Size, shift: Size, dtype: torch.dtype, devic
         part[size[axis] - w :] = 1
         part[size[axis] - s :] = 2 if s else 1
         region = region * 3 + part.reshape([-1 if a == axis else 1 for a in range(3)])
-    region = rearrange(
-        region, "(t i) (h j) (w k) -> (t h w) (i j k)", i=window[0], j=window[1], k=window[2]
-    )
+    region = rearrange(region, "(t i) (h j) (w k) -> (t h w) (i j k)", i=window[0], j=window[1], k=window[2])
     apart = region[:, :, None] != region[:, None, :]
     return torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, MASKED).to(device)
 
@@ -114,14 +112,19 @@ class WindowAttention3d(nn.Module):
         return x[:, : size[0], : size[1], : size[2]]
 
     def attend(self, x: Tensor, mask: Tensor, prefix: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Attention of windows x (B, n, N, C) under an additive mask (1 or n, h, N, N) -> (B, n, N, C)."""
-        q, k, v = rearrange(self.qkv(x), "b n m (three h d) -> three b n h m d", three=3, h=self.heads)
+        """Attention of windows x (B, n, N, C) under an additive mask (1 or n, h, N, N) -> (B, n, N, C).
+
+        Windows go into the batch axis: torch's fused CPU kernel takes four axes, and a mask that needs no gradient.
+        """
+        b, n = x.shape[:2]
+        q, k, v = rearrange(self.qkv(x), "b n m (three h d) -> three (b n) h m d", three=3, h=self.heads)
         if prefix is not None:
-            p_k, p_v = (rearrange(p, "l (h d) -> h l d", h=self.heads).expand(*k.shape[:3], -1, -1) for p in prefix)
-            k, v = torch.cat([p_k, k], dim=3), torch.cat([p_v, v], dim=3)
-            mask = F.pad(mask, (p_k.shape[3], 0))
+            p_k, p_v = (rearrange(p, "l (h d) -> h l d", h=self.heads).expand(b * n, -1, -1, -1) for p in prefix)
+            k, v = torch.cat([p_k, k], dim=2), torch.cat([p_v, v], dim=2)
+            mask = F.pad(mask, (p_k.shape[2], 0))
+        mask = repeat(mask, "n h m k -> (b n) h m k", b=b) if len(mask) > 1 else mask.expand(b * n, -1, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
-        return self.proj(rearrange(out, "b n h m d -> b n m (h d)"))
+        return self.proj(rearrange(out, "(b n) h m d -> b n m (h d)", b=b))
 
 
 class SwinBlock(SwinTransformerBlock):
@@ -214,8 +217,11 @@ class VideoSwin(SwinTransformer3d, Backbone):
         self.name, self.clip, self.prefix_length, self.source_classes = name, clip, prefix_length, source_classes
         stages = [stage for stage in self.features if isinstance(stage, nn.Sequential)]
         merges = [layer for layer in self.features if not isinstance(layer, nn.Sequential)]
-        self._flat = [(block, merges[i - 1] if i and j == 0 else None) for i, stage in enumerate(stages)
-                      for j, block in enumerate(stage)]
+        self._flat = [
+            (block, merges[i - 1] if i and j == 0 else None)
+            for i, stage in enumerate(stages)
+            for j, block in enumerate(stage)
+        ]
         self.width = self.num_features
         if stem is not None:
             self._init_small()

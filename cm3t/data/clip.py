@@ -188,9 +188,7 @@ def subsample(video: Tensor, frames: int, generator: torch.Generator | None = No
 
 def _check_bytes(video: Tensor) -> None:
     if video.dtype != torch.uint8 or video.ndim != 5:
-        raise TypeError(
-            f"augmentation takes uint8 video (B, 3, T, H, W), got {video.dtype} {tuple(video.shape)}"
-        )
+        raise TypeError(f"augmentation takes uint8 video (B, 3, T, H, W), got {video.dtype} {tuple(video.shape)}")
 
 
 def _draw(generator: torch.Generator, batch: int, most: int) -> Tensor:
@@ -206,8 +204,6 @@ def _shifted(video: Tensor, down: Tensor, right: Tensor, mirror: Tensor | None =
     if mirror is not None:
         columns = torch.where(mirror[:, None], columns.flip(-1), columns)
     moved = torch.empty_like(video)
-    for clip, row, column, out in zip(
-        video, rows.to(video.device), columns.to(video.device), moved, strict=True
-    ):
+    for clip, row, column, out in zip(video, rows.to(video.device), columns.to(video.device), moved, strict=True):
         out.copy_(clip.index_select(-2, row).index_select(-1, column))
     return moved

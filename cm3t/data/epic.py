@@ -48,9 +48,7 @@ ANNOTATIONS = "CM3T_EPIC_ANNOTATIONS"
 HASHED = 64 * 2**20  # bytes: recordings of more than this together enter the digest by size, not by content
 
 
-def frame_times(
-    start: float, stop: float, frames: int, generator: np.random.Generator | None = None
-) -> np.ndarray:
+def frame_times(start: float, stop: float, frames: int, generator: np.random.Generator | None = None) -> np.ndarray:
     """Times of the frames that stand for a segment: one in each of `frames` equal spans.
 
     The middle of each span; with a generator a uniformly random time in it (temporal jitter, for training).
@@ -150,9 +148,7 @@ class EpicKitchens:
         videos = None
         for video, rows in self.annotations.groupby("video_id", sort=False):
             count = self.frames * oversample
-            times = [
-                frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)
-            ]
+            times = [frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)]
             clips = read_segments(self.video_path(video), times, self.size, counts=self.counts)
             if videos is None:
                 height, width = clips[0].shape[1:3]
@@ -175,9 +171,7 @@ class EpicKitchens:
         tokens = [self._side(name, i) for i in range(len(self))]
         first = next((t for t in tokens if t is not None), None)
         if first is None:
-            raise LookupError(
-                f"no recording of {self.root} ({self.split}) has {name}; leave the modality out"
-            )
+            raise LookupError(f"no recording of {self.root} ({self.split}) has {name}; leave the modality out")
         present = torch.tensor([t is not None for t in tokens])
         self.counts[f"without {name}"] += int((~present).sum())
         return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
@@ -293,9 +287,7 @@ def _check(split: str, frames: int, modalities: tuple[str, ...], limit: int | No
     if isinstance(modalities, str) or unknown:
         raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(MODALITIES)}")
     if frames < 1 or (limit is not None and limit < 1):
-        raise ValueError(
-            f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every segment)"
-        )
+        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every segment)")
     if gap < 0 or (gap and split != "validation"):
         raise ValueError(f"gap={gap} exists for the validation split only, as 1, 2, ..; {split} has gap=0")
 

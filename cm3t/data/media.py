@@ -88,9 +88,7 @@ def read_segments(
         last, picture = None, None
         for (_, i, j), frame in zip(places, _walk(container, stream, times, tally, path), strict=True):
             if frame is not last:
-                rgb = to_rgb.reformat(
-                    frame, format="rgb24", threads=1
-                )  # its default starts a pool for every frame
+                rgb = to_rgb.reformat(frame, format="rgb24", threads=1)  # its default starts a pool for every frame
                 last, picture = frame, _resized(rgb.to_ndarray(), size)
             found[i][j] = picture
     _report(tally, len(places), path)
@@ -164,9 +162,7 @@ def _seek(container, stream, tick: int):
         container.seek(max(tick - back, 0), stream=stream, backward=True)
         frames = container.decode(stream)
         ahead = next((f for f in frames if f.pts is not None), None)
-        if (
-            ahead is None or ahead.pts <= tick or back >= tick
-        ):  # else the container landed late: go further back
+        if ahead is None or ahead.pts <= tick or back >= tick:  # else the container landed late: go further back
             return frames, ahead
         back = 2 * back + second
 
@@ -189,15 +185,12 @@ def _check_complete(container, stream, end: float, time: float, path) -> None:
 def _report(tally: Counter, asked: int, path) -> None:
     if tally["clamped"]:
         warnings.warn(
-            f"{path}: {tally['clamped']} of {asked} times lie outside the recording; "
-            "its nearest picture was used",
+            f"{path}: {tally['clamped']} of {asked} times lie outside the recording; its nearest picture was used",
             ClampWarning,
             stacklevel=3,
         )
     if tally["corrupt"]:
-        warnings.warn(
-            f"{path}: {tally['corrupt']} frames are damaged; compare the file's checksum", stacklevel=3
-        )
+        warnings.warn(f"{path}: {tally['corrupt']} frames are damaged; compare the file's checksum", stacklevel=3)
 
 
 @contextmanager
@@ -225,8 +218,7 @@ def _video_stream(container, path):
     entries, bytes_here = stream.index_entries, Path(path).stat().st_size
     if len(entries) and entries[-1].pos + entries[-1].size > bytes_here:
         raise MediaError(
-            f"{path}: the file is cut off at {bytes_here} bytes; copy or download it again "
-            "and compare its checksum"
+            f"{path}: the file is cut off at {bytes_here} bytes; copy or download it again and compare its checksum"
         )
     context = stream.codec_context
     stream.thread_type = "AUTO" if context.width * context.height > THREADED else "NONE"

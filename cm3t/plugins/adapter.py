@@ -39,9 +39,7 @@ class ParallelAdapter(nn.Module):
         super().__init__()
         for name, value in {"width": width, "bottleneck": bottleneck, "cells": cells}.items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} must be an integer of at least 1; got {value!r}"
-                )
+                raise ValueError(f"{type(self).__name__}: {name} must be an integer of at least 1; got {value!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"{type(self).__name__}: dropout must be in [0, 1); got {dropout}")
         self.width, self.bottleneck, self.dropout = width, bottleneck, dropout
