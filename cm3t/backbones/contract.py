@@ -31,7 +31,20 @@ class Backbone:
     embed(video)   (B, 3, T, H, W) -> (B, T', H', W', C)
     advance(i, x)  the map that block i reads, where a stage begins
     pool(x)        (B, T, H, W, C) -> (B, D)
+    split(x)       what the blocks pass on -> (map (B, T, H, W, C), extra (B, E, C) or None), extra being class tokens
+    join(map, extra)  the way back; both are the identity where the blocks pass on a map
+
+    Where there are class tokens, read "what the blocks pass on" for the maps of `embed`, `attention`, `feedforward`,
+    `advance` and `pool`.
     """
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""
+        return x, None
+
+    def join(self, x: Tensor, extra: Tensor | None) -> Tensor:
+        """What the blocks pass on, of a map (B, T, H, W, C) and its extra tokens (B, E, C)."""
+        return x
 
     def features_of(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> features (B, D) of the backbone alone."""
