@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cm3t.cost import cost_of, main
+from cm3t.cost import cost_of, fvcore_macs, macs_of, main
+from cm3t.model import create
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,11 @@ def test_command_prints_json(capsys, monkeypatch):
     monkeypatch.setattr("cm3t.cost.METHODS", ("mhva+pt", "full"))
     main(["--backbone", "video_swin_mini", "--json"])
     assert {row["method"] for row in json.loads(capsys.readouterr().out)} == {"mhva+pt", "full"}
+
+
+@pytest.mark.parametrize("name, clip", [("video_swin_mini", (8, 96, 96)), ("video_swin_t", (8, 64, 64))])
+def test_fvcore_with_our_handlers_counts_the_same(name, clip):
+    model = create(name, method="mhva+pt", clip=clip).eval()
+    found = fvcore_macs(model, clip)
+    assert sum(found.values()) == macs_of(model, clip)
+    assert set(found) == {"linear", "conv", "scaled_dot_product_attention", "einsum"}
