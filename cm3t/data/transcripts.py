@@ -1,0 +1,242 @@
+"""Transcripts: SRT and plain text -> utterances -> tokens, through a sentence encoder that can be exchanged.
+
+The default encoder hashes word and character n-grams: no weights, no training, the same numbers in every process.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WIDTH = 256  # of the hashing encoder's sentence vectors
+TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->\s*"
+                    r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?(?:\s.*)?", re.ASCII)  # fmt: skip
+SPEAKER = re.compile(r"\s*(?:(PART)[. ]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
+
+
+class TranscriptError(ValueError):
+    """A transcript that cannot be used: the message names the file, the line, what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What one person says: start and stop in seconds, speaker "PART.1", "PART.2", "SUPERVISOR" or "", one line."""
+
+    start: float
+    stop: float
+    speaker: str
+    text: str
+
+
+def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance]:
+    """The utterances of a subtitle file, by start. A byte order mark and every kind of line end are accepted.
+
+    Accepted too: cues that overlap, are out of order, have no text (left out), no number or no blank line between
+    them; text of several lines, where a line with a speaker of its own begins a new utterance.
+    Errors: FileNotFoundError; TranscriptError for another encoding, a malformed or backward time, and text that
+    belongs to no cue.
+    """
+    return parse_srt(_read(path), str(path), encoding=encoding)
+
+
+def read_text(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance]:
+    """The utterances of a plain text file, one a line; without times, so that every window holds all of them.
+
+    Errors: FileNotFoundError; TranscriptError for another encoding.
+    """
+    lines = _lines(_read(path), str(path), encoding)
+    return _utterances(0.0, float("inf"), lines)
+
+
+def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-sig") -> list[Utterance]:
+    """As `read_srt`, of a file's bytes; `name` stands in the errors."""
+    lines = _lines(data, name, encoding)
+    marks = [i for i, line in enumerate(lines) if "-->" in line]
+    heads = [i - bool(i and re.fullmatch(r"\s*\d+\s*", lines[i - 1], re.ASCII)) for i in marks]
+    stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
+    if stray is not None:
+        raise TranscriptError(
+            f"{name}: line {stray + 1}: {_short(lines[stray])} stands before any time; "
+            "a cue is a number, a line 00:00:01,000 --> 00:00:02,500 and its text"
+        )
+    found = []
+    for mark, end in zip(marks, [*heads, len(lines)][1:], strict=True):
+        start, stop = _times(lines[mark], f"{name}: line {mark + 1}")
+        found += _utterances(start, stop, lines[mark + 1 : end])
+    return sorted(found, key=lambda cue: (cue.start, cue.stop))
+
+
+def _read(path: str | Path) -> bytes:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no transcript at {path}")
+    return Path(path).read_bytes()
+
+
+def _lines(data: bytes, name: str, encoding: str) -> list[str]:
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if encoding.startswith("utf-8") and (wide or b"\0" in data):
+        what = "is UTF-16" if wide else "holds a zero byte, so it is UTF-16 or no text"
+        line = 1 if wide else _line_of(data, data.index(b"\0"))
+        raise TranscriptError(f"{name}: line {line}: the file {what}; save it as UTF-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TranscriptError(
+            f"{name}: line {_line_of(data, error.start)}: byte {error.start} is no {encoding}; give "
+            "encoding='latin-1' (or what it was written in), or save it as UTF-8"
+        ) from None
+    return re.split("\r\n|\r|\n", text)
+
+
+def _line_of(data: bytes, place: int) -> int:
+    return 1 + len(re.findall(rb"\r\n|\r|\n", data[:place]))
+
+
+def _times(line: str, where: str) -> tuple[float, float]:
+    match = TIMING.fullmatch(line)
+    if match is None:
+        raise TranscriptError(f"{where}: {_short(line)} is no time; write 00:00:01,000 --> 00:00:02,500")
+    parts = [match.groups()[i : i + 4] for i in (0, 4)]
+    start, stop = (int(h) * 3600 + int(m) * 60 + int(s) + float(f".{f or 0}") for h, m, s, f in parts)
+    if stop < start:
+        raise TranscriptError(f"{where}: stops at {stop:g} s, before its start {start:g} s; correct the times")
+    return start, stop
+
+
+def _short(line: str) -> str:
+    return repr(line[:40]) + ("..." if len(line) > 40 else "")
+
+
+def _utterances(start: float, stop: float, lines: Sequence[str]) -> list[Utterance]:
+    """Lines of one cue: each with a speaker begins an utterance, the others continue it."""
+    spoken: list[tuple[str, list[str]]] = []
+    plain = stop == float("inf")
+    for line in lines:
+        match = SPEAKER.fullmatch(line)
+        if match:
+            spoken.append((f"PART.{match[2]}" if match[1] else "SUPERVISOR", [match[4]]))
+        elif spoken and not plain:
+            spoken[-1][1].append(line)
+        else:
+            spoken.append(("", [line]))
+    joined = [(speaker, " ".join(" ".join(texts).split())) for speaker, texts in spoken]
+    return [Utterance(start, stop, speaker, text) for speaker, text in joined if text]
+
+
+class HashingEncoder:
+    """Sentences by their words, word pairs and character n-grams, hashed into `width` numbers.
+
+    An n-gram adds +-(1 + log count) to the place and with the sign that its CRC-32 gives; vectors have length 1, and
+    a sentence without letters or digits is zero. Words and pairs weigh `words` times as much as character n-grams.
+    Shapes: n sentences -> float32 (n, width).
+    """
+
+    def __init__(self, width: int = WIDTH, *, characters: tuple[int, ...] = (3, 4), words: float = 2.0):
+        if width < 1:
+            raise ValueError(f"width={width} must be at least 1")
+        self.width, self.characters, self.words = width, characters, words
+
+    @property
+    def name(self) -> str:
+        """How `sentence_encoder` calls it."""
+        return f"hashing:{self.width}"
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
+        """Encode: n sentences -> float32 (n, width)."""
+        out = np.zeros((len(sentences), self.width), np.float64)
+        for row, sentence in zip(out, sentences, strict=True):
+            for gram, (count, weight) in self._grams(sentence).items():
+                code = _code(gram)
+                row[(code >> 1) % self.width] += (1 - 2 * (code & 1)) * weight * (1 + np.log(count))
+            row /= max(float(np.linalg.norm(row)), 1e-12)
+        return torch.from_numpy(out.astype(np.float32))
+
+    def _grams(self, sentence: str) -> dict[str, tuple[int, float]]:
+        words = re.findall(r"[^\W_]+", sentence.casefold())
+        whole = Counter(f"w {w}" for w in words) + Counter(f"p {a} {b}" for a, b in zip(words, words[1:], strict=False))
+        parts = Counter(f"c {t[i : i + n]}" for t in (f" {w} " for w in words) for n in self.characters
+                        for i in range(len(t) - n + 1))  # fmt: skip
+        return {g: (c, self.words) for g, c in whole.items()} | {g: (c, 1.0) for g, c in parts.items()}
+
+
+@lru_cache(maxsize=200_000)
+def _code(gram: str) -> int:
+    return zlib.crc32(gram.encode("utf-8", "surrogatepass"))
+
+
+class SentenceTransformerEncoder:
+    """A model of the package sentence-transformers, by name or folder; multilingual ones exist. Imported on first use.
+
+    Shapes: n sentences -> float32 (n, width). Errors: ImportError, with what to install.
+    """
+
+    def __init__(self, model: str, *, device: str = "cpu"):
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise ImportError(
+                "the sentence encoder needs a package that is not installed: pip install sentence-transformers; "
+                'or take the default, encoder="hashing"'
+            ) from None
+        self.name = f"sentence-transformers:{model}"
+        self._model = SentenceTransformer(model, device=device)
+        self.width = int(self._model.get_sentence_embedding_dimension())
+
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
+        """Encode: n sentences -> float32 (n, width)."""
+        if not sentences:
+            return torch.zeros(0, self.width)
+        vectors = self._model.encode(list(sentences), show_progress_bar=False, normalize_embeddings=True)
+        return torch.as_tensor(np.asarray(vectors, np.float32))
+
+
+def sentence_encoder(spec: str | Callable[[Sequence[str]], Tensor] = "hashing"):
+    """An encoder by name: "hashing", "hashing:512" (its width), "sentence-transformers:MODEL"; others are handed on.
+
+    Anything that maps n sentences to float32 (n, d) and has `width` d is an encoder. Errors: ValueError, ImportError.
+    """
+    if not isinstance(spec, str):
+        if not callable(spec) or not hasattr(spec, "width"):
+            raise ValueError(f"a sentence encoder maps n sentences to (n, d) and has `width` d; got {spec!r}")
+        return spec
+    kind, _, rest = spec.partition(":")
+    if kind == "hashing" and (not rest or rest.isdecimal()):
+        return HashingEncoder(int(rest or WIDTH))
+    if kind == "sentence-transformers" and rest:
+        return SentenceTransformerEncoder(rest)
+    raise ValueError(
+        f"unknown sentence encoder {spec!r}; known are hashing, hashing:WIDTH, sentence-transformers:MODEL"
+    )
+
+
+def utterance_tokens(
+    utterances: Sequence[Utterance], start: float, stop: float, encoder, *, speaker: str = "", length: int = 8
+) -> Tensor:
+    """One token an utterance that overlaps the window [start, stop) and is by the speaker ("": by anybody).
+
+    Shapes: -> float32 (length, encoder.width), in time order. Fewer utterances leave zeros behind them (all zero:
+    nothing was said, which is not the same as no transcript); of more, neighbours are averaged into `length` tokens.
+    Choice: the paper does not say how a transcript becomes tokens. Averaging keeps every word and the order.
+    """
+    texts = [
+        u.text
+        for u in utterances
+        if (not speaker or u.speaker == speaker) and u.start < stop and (u.stop > start or u.start >= start)
+    ]
+    tokens = torch.zeros(length, encoder.width)
+    if texts:
+        vectors = encoder(texts).to(torch.float32)
+        if len(texts) > length:
+            parts = np.array_split(np.arange(len(texts)), length)
+            vectors = torch.stack([vectors[part].mean(0) for part in map(torch.from_numpy, parts)])
+        tokens[: len(vectors)] = vectors
+    return tokens
