@@ -3,7 +3,7 @@
 Also the reader of the embedded group, which is written in the same layout, that of the behaviour challenge:
 
     ROOT[/bbr]/{train,val,test}_samples.csv
-    ROOT[/bbr]/clips_{train,val,test}[/clips_*]/00042-video.mp4    frontal; -video1 from the left, -video2 from the right
+    ROOT[/bbr]/clips_{train,val,test}[/clips_*]/00042-video.mp4    frontal; -video1 from the left, -video2 right
     ROOT/data/<recording, its number last>/audio.wav               the sound of all four; a recording may lack it
 """
 

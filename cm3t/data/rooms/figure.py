@@ -63,20 +63,24 @@ def rgba(rgb) -> str:
     return " ".join(f"{v:.3f}" for v in rgb) + " 1"
 
 
-def scene_xml(look: Look, rng: np.random.Generator, extra: str = "") -> str:
-    """MJCF of a room (floor, walls, one or two plain boxes far behind), the person's limbs, and ``extra`` bodies."""
+def limbs_xml(look: Look, prefix: str = "") -> str:
+    """MJCF of a person's limbs and skull; ``prefix`` stands before their names (several people in one scene)."""
     limbs = "".join(
-        f'<body name="{name}" mocap="true"><geom name="{name}" type="capsule" size="{radius * look.broad:.4f} .1" '
-        f'rgba="{rgba(look.colours[group])}"/></body>'
+        f'<body name="{prefix}{name}" mocap="true"><geom name="{prefix}{name}" type="capsule" '
+        f'size="{radius * look.broad:.4f} .1" rgba="{rgba(look.colours[group])}"/></body>'
         for name, (_, _, radius, group) in LIMBS.items()
     )
     skin, hair = rgba(look.colours["skin"]), rgba(look.colours["hair"])
-    head = f"""<body name="skull" mocap="true">
+    return f"""{limbs}<body name="{prefix}skull" mocap="true">
       <geom type="ellipsoid" size=".078 .095 .118" rgba="{skin}"/>
       <geom type="ellipsoid" size=".086 .09 .085" pos="0 -.028 .052" rgba="{hair}"/>
       <geom type="sphere" size=".016" pos=".032 .088 .02" rgba=".05 .05 .05 1"/>
       <geom type="sphere" size=".016" pos="-.032 .088 .02" rgba=".05 .05 .05 1"/>
       <geom type="capsule" size=".013" fromto="0 .09 -.005 0 .11 -.02" rgba="{skin}"/></body>"""
+
+
+def scene_xml(look: Look, rng: np.random.Generator, extra: str = "") -> str:
+    """MJCF of a room (floor, walls, one or two plain boxes far behind), the person's limbs, and ``extra`` bodies."""
     floor, wall = rng.uniform(0.35, 0.75, 3), rng.uniform(0.5, 0.9, 3)
     pattern = ("checker", "flat")[int(rng.random() < 0.4)]
     walls = "".join(
@@ -90,7 +94,7 @@ def scene_xml(look: Look, rng: np.random.Generator, extra: str = "") -> str:
       rgb2="{rgba(floor * 0.82)[:-2]}"/><material name="floor" texture="floor" texrepeat="8 8"/>
       <material name="wall" rgba="{rgba(wall)}"/></asset>
     <worldbody><light directional="true" pos="0 0 4" dir=".3 .4 -1" diffuse=".45 .45 .45" castshadow="false"/>
-      <geom type="plane" size="6 6 .1" material="floor"/>{walls}{boxes}{limbs}{head}{extra}</worldbody></mujoco>"""
+      <geom type="plane" size="6 6 .1" material="floor"/>{walls}{boxes}{limbs_xml(look)}{extra}</worldbody></mujoco>"""
 
 
 def _box(angle: float, rng: np.random.Generator) -> str:
@@ -124,17 +128,19 @@ def put(model: mujoco.MjModel, data: mujoco.MjData, name: str, position, quatern
     data.mocap_pos[slot], data.mocap_quat[slot] = position, quaternion
 
 
-def place_limbs(model: mujoco.MjModel, data: mujoco.MjData, joints: dict[str, np.ndarray], head: np.ndarray) -> None:
+def place_limbs(
+    model: mujoco.MjModel, data: mujoco.MjData, joints: dict[str, np.ndarray], head: np.ndarray, prefix: str = ""
+) -> None:
     """Set all limbs from world joint positions (3,), and the skull from the head's axes.
 
-    ``head`` is (3, 3), its columns right, forward, up.
+    ``head`` is (3, 3), its columns right, forward, up. ``prefix`` as in `limbs_xml`.
     """
     for name, (start, stop, _, _) in LIMBS.items():
         a, b = joints[start], joints[stop]
         length = np.linalg.norm(b - a)
-        put(model, data, name, (a + b) / 2, along((b - a) / max(length, 1e-6)))
-        model.geom_size[model.geom(name).id, 1] = length / 2
-    put(model, data, "skull", joints["head"] + head[:, 2] * 0.06, axes_quaternion(head))
+        put(model, data, prefix + name, (a + b) / 2, along((b - a) / max(length, 1e-6)))
+        model.geom_size[model.geom(prefix + name).id, 1] = length / 2
+    put(model, data, prefix + "skull", joints["head"] + head[:, 2] * 0.06, axes_quaternion(head))
 
 
 def elbow(
