@@ -1,17 +1,21 @@
-"""EPIC-KITCHENS-100's measures: top-1 and top-5 accuracy of verb, noun and action, in percent.
+"""The three data sets' measures: accuracies of actions, average precisions of behaviours, errors of traits.
 
-An action is a pair of verb and noun; its score is softmax(verb) * softmax(noun), the product of two heads that know
-nothing of each other. Accuracies are plain means over segments: a frequent class weighs more than a rare one.
+EPIC-KITCHENS-100: top-1 and top-5 accuracy of verb, noun and action, in percent. An action is a pair of verb and noun;
+its score is softmax(verb) * softmax(noun), the product of two heads that know nothing of each other. Accuracies are
+plain means over segments: a frequent class weighs more than a rare one.
+MPIIGroupInteraction: average precision of each behaviour, in percent, and its mean over classes.
+UDIVA: mean squared error of each trait over participants, and its mean over the five traits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 TOP = (1, 5)
 NAMES = tuple(f"{task}_top{k}" for task in ("verb", "noun", "action") for k in TOP)
+TRAITS = ("openmindedness", "conscientiousness", "extraversion", "agreeableness", "negativeemotionality")
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
@@ -97,3 +101,95 @@ def _checked(logits, target) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
         if len(classes) and not (0 <= classes.min() and classes.max() < scores.shape[1]):
             raise ValueError(f"a {head} class lies outside 0..{scores.shape[1] - 1}")
     return verb, noun, v, n
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """Area under the precision-recall steps, 0..1; equal scores fall on one step. None without a positive label.
+
+    AP = sum_k (R_k - R_k-1) P_k over the distinct scores, highest first. Shapes: scores (n,), labels (n,) of 0 and 1.
+    """
+    if not np.any(labels):
+        return None
+    order = np.argsort(-scores, kind="stable")
+    step = np.append(np.diff(scores[order]) != 0, True)  # the last of each run of equal scores
+    hits, seen = np.cumsum(labels[order])[step], np.flatnonzero(step) + 1
+    return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * hits / seen))
+
+
+def behaviour_scores(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """Average precisions in percent over several labels a clip: {map, map_micro, map_weighted, ap_0, .., n, ..}.
+
+    `map` is the plain mean over the classes that have positives, `classes_averaged` their number; a class without
+    positives has no average precision (None), and counts neither as 0 nor as 1. `map_micro` ranks all decisions
+    together, `map_weighted` weighs classes by their positives. Without any positive all three are None.
+
+    Shapes: scores (n, c), any monotone of the probability; labels (n, c) of 0 and 1.
+    Errors: ValueError for scores that are not finite, for labels other than 0 and 1, for unequal shapes.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    _check_pair("behaviour", scores, labels)
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("behaviour labels must be 0 or 1; a clip whose labels are not known must be left out")
+    each = [average_precision(*columns) for columns in zip(scores.T, labels.T, strict=True)]
+    known = [c for c, ap in enumerate(each) if ap is not None]
+    found = {"map": None, "map_micro": None, "map_weighted": None}
+    if known:
+        aps = 100 * np.array([each[c] for c in known])
+        found["map"] = float(aps.mean())
+        found["map_micro"] = 100 * average_precision(scores.ravel(), labels.ravel())
+        found["map_weighted"] = float(np.average(aps, weights=labels.sum(0)[known]))
+    found |= {f"ap_{c}": None if ap is None else 100 * ap for c, ap in enumerate(each)}
+    return found | {"classes_averaged": len(known), "n": len(labels)}
+
+
+def participant_means(values: np.ndarray, groups: Sequence[str]) -> dict[str, np.ndarray]:
+    """Means of clips per participant, {participant: (k,)}, in sorted order.
+
+    A group is a participant, or a path "participant/session/task": clips are then averaged within each session and
+    task before these are averaged, so that a long session weighs no more than a short one.
+    Shapes: values (n, k), groups n strings.
+    """
+    units: dict[str, list] = {}
+    for value, group in zip(values, groups, strict=True):
+        units.setdefault(group, []).append(value)
+    people: dict[str, list] = {}
+    for group, found in sorted(units.items()):
+        people.setdefault(group.split("/")[0], []).append(np.mean(found, axis=0))
+    return {person: np.mean(found, axis=0) for person, found in people.items()}
+
+
+def trait_scores(predictions: np.ndarray, target: np.ndarray, groups: Sequence[str]) -> dict[str, float | None]:
+    """Squared errors over participants: {mse_openmindedness, .. in the order O C E A N, mse (their mean), n, n_clips}.
+
+    A participant's prediction is the mean of his clips' (`participant_means`); n is the number of participants.
+    Without clips every error is None.
+
+    Shapes: predictions and target (n, 5), groups n strings. Errors: ValueError for values that are not finite, for
+    unequal lengths, for a participant whose clips have different targets.
+    """
+    predictions, target = np.asarray(predictions, np.float64), np.asarray(target, np.float64)
+    _check_pair("trait", predictions, target, columns=len(TRAITS))
+    if len(groups) != len(target):
+        raise ValueError(f"{len(groups)} groups for {len(target)} clips: traits are scored by participant")
+    names = [f"mse_{trait}" for trait in TRAITS]
+    if not len(target):
+        return dict.fromkeys([*names, "mse"]) | {"n": 0, "n_clips": 0}
+    own: dict[str, np.ndarray] = {}
+    for group, row in zip(groups, target, strict=True):
+        person = group.split("/")[0]
+        if not np.array_equal(own.setdefault(person, row), row):
+            raise ValueError(f"participant {person} has two different sets of traits: check the table of participants")
+    means = participant_means(predictions, groups)
+    errors = np.mean([(means[person] - own[person]) ** 2 for person in means], axis=0)
+    found = {name: float(error) for name, error in zip(names, errors, strict=True)}
+    return found | {"mse": float(errors.mean()), "n": len(means), "n_clips": len(target)}
+
+
+def _check_pair(what: str, scores: np.ndarray, target: np.ndarray, columns: int | None = None) -> None:
+    if scores.shape != target.shape or scores.ndim != 2 or scores.shape[1] != (columns or scores.shape[1]):
+        raise ValueError(f"{what} scores {scores.shape} and targets {target.shape} must both be (n, {columns or 'c'})")
+    for name, values in (("scores", scores), ("targets", target)):
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            remedy = "the model has diverged" if name == "scores" else "leave clips without a known target out"
+            raise ValueError(f"{what} {name} of {len(bad)} clips are not finite (first: {bad[0]}): {remedy}")

@@ -21,7 +21,7 @@ LAYERS = (
     {"config", "coerce", "methods"},
     {"plugins", "backbones", "data", "metrics"},
     {"model", "plugin_file"},
-    {"train", "loop", "pretrain", "cost", "records", "paper", "stats", "study"},
+    {"train", "loop", "pretrain", "cost", "records", "paper", "stats", "study", "tasks", "sets", "controls", "steps"},
     {"run", "report", "ledger", "figures", "show", "notebooks", "exercises", "rooms"},
 )
 # Tensors in, tensors out: none of these knows another.
