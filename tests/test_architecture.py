@@ -22,7 +22,7 @@ LAYERS = (
     {"plugins", "backbones", "data", "metrics"},
     {"model", "plugin_file"},
     {"train", "loop", "pretrain", "cost", "records", "paper", "stats", "study", "tasks", "sets", "controls", "steps"},
-    {"run", "report", "ledger", "figures", "show", "notebooks", "exercises", "rooms"},
+    {"run", "report", "ledger", "figures", "show", "notebooks", "exercises", "rooms", "bench"},
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
