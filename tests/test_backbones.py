@@ -170,11 +170,3 @@ def test_weights_round_trip_and_every_misfit_is_listed(tmp_path):
         backbones.backbone("video_swin_mini", weights=path)
     for line in ("missing key norm.weight", "unexpected key norm.bais", "norm.bias has shape (7,)"):
         assert line in str(error.value)
-
-
-def test_a_pickle_is_refused(tmp_path):
-    torch.save({"head.weight": torch.zeros(1)}, tmp_path / "mini.pth")
-    with pytest.raises(weights.WeightsError, match="not a safetensors file"):
-        backbones.backbone("video_swin_mini", weights=tmp_path / "mini.pth")
-    with pytest.raises(weights.WeightsError, match="no weights ship"):
-        backbones.backbone("video_swin_b", weights="default")

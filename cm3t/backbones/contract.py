@@ -74,3 +74,27 @@ def check(backbone, *, prefixes: bool = False) -> None:
                 f"block {i} of {who!r} has no `attn.project_prefix`: prefix tuning cannot open its attention; "
                 "use a method without `pt` (MHVA and AdaptFormer do not touch the attention)"
             )
+
+
+def check_video(video: Tensor, name: str, patch: tuple[int, int, int] | None = None) -> None:
+    """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W).
+
+    `patch` is (t, h, w) pixels a token, where clips must divide by it.
+    """
+    shape = tuple(video.shape)
+    if not video.is_floating_point():
+        raise TypeError(f"video is {video.dtype}; hand in normalised floats (cm3t.data.clip.normalise)")
+    if video.ndim != 5:
+        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")
+    if shape[1] != 3:
+        orders = {
+            4: ("channel-last", "b t h w c -> b c t h w"),
+            2: ("frames before channels", "b t c h w -> b c t h w"),
+        }
+        known = next((order for axis, order in orders.items() if shape[axis] == 3), None)
+        remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
+        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
+    for axis, n, p in zip(("length", "height", "width"), shape[2:], patch or (1, 1, 1), strict=True):
+        if n % p or not n:
+            near = max(p, round(n / p) * p)
+            raise ValueError(f"{name}: clip {axis} {n} does not divide into patches of {p}; resize or sample to {near}")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from cm3t.backbones.contract import Backbone
+from cm3t.backbones.contract import Backbone, check_video
 
 Size = tuple[int, int, int]
 
@@ -244,6 +244,7 @@ class VideoSwin(SwinTransformer3d, Backbone):
 
     def embed(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> the first token map (B, T', H', W', C)."""
+        check_video(video, self.name)
         return self.pos_drop(self.patch_embed(video))
 
     def advance(self, i: int, x: Tensor) -> Tensor:
@@ -258,3 +259,8 @@ class VideoSwin(SwinTransformer3d, Backbone):
     def forward(self, x: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> features (B, D), or logits (B, num_classes) where there is a head."""
         return self.head(self.features_of(x))
+
+
+def mini(**options) -> VideoSwin:
+    """The mini size: `VideoSwin` on a convolutional stem, video (B, 3, T, H, W) -> features (B, D)."""
+    return VideoSwin(stem=ConvStem, **options)

@@ -1,7 +1,8 @@
-"""Weights of a backbone: the ones that ship with the package, and safetensors files of the same parameter names."""
+"""Weights of a backbone: the ones that ship, published ones by name, and files of every known layout, read safely."""
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+from cm3t.backbones import names
+from cm3t.backbones.formats import Report, translate, widen
 
 
 class WeightsError(ValueError):
@@ -28,8 +32,26 @@ def shipped(name: str) -> Path:
 
 
 def resolve(name: str, weights: str | Path) -> Path:
-    """The file behind `weights`: "default" is the shipped one, anything else a path."""
-    return shipped(name) if str(weights) == "default" else Path(weights)
+    """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
+
+    Raises WeightsError where nothing of the kind is known or can be had, with what to download and where to put it.
+    """
+    text = str(weights)
+    if text == "default":
+        return shipped(name)
+    known = names.NAMED.get(name, {})
+    if text in known:
+        try:
+            return names.fetch(name, text)
+        except FileNotFoundError as error:
+            raise WeightsError(str(error)) from error
+    path = Path(weights)
+    if not path.exists() and path.name == text and not path.suffix:
+        published = (
+            f"; published weights of {name}: {', '.join(known)}" if known else f"; none are published for {name}"
+        )
+        raise WeightsError(f"{text!r} is neither a file nor the name of weights{published}")
+    return path
 
 
 def digest(path: Path) -> str:
@@ -38,7 +60,17 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; float16 is widened to float32. Pickles are refused."""
+    """Tensors (any shape) and metadata of a checkpoint: a safetensors file, or a torch file of tensors alone.
+
+    Torch files are opened with `weights_only`, so that nothing in them can run; the usual wrappings (state_dict, model)
+    are taken off. Half precision is widened to float32. Raises WeightsError for what cannot be read safely.
+    """
+    tensors, metadata = _open(Path(path))
+    return widen(tensors), metadata
+
+
+def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors, of whatever precision, and metadata of a checkpoint."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"no weights file at {path}")
@@ -46,12 +78,33 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except SafetensorError:
+        tensors, metadata = _torch_file(path), {}
+    return tensors, metadata
+
+
+def _torch_file(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of `torch.save`, opened with `weights_only`."""
+    remedy = "convert it where you trust it, and name the result:\n  safetensors.torch.save_file({}, FILE)"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                code = remedy.format('torch.jit.load(path, "cpu").state_dict()')
+                raise WeightsError(f"{path} is a TorchScript archive, which holds code: it is refused; {code}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
         raise WeightsError(
-            f"{path} is not a safetensors file ({error}). Pickled checkpoints (.pt, .pth, .bin) can run code when "
-            "they are opened, so they are refused: convert them where you trust them, with safetensors.torch.save_file"
+            f"{path} is neither a safetensors file nor a torch file of tensors alone ({str(error).splitlines()[0]}). "
+            f"Other pickles can run code when they are opened: {remedy.format('state_dict')}"
         ) from error
-    return {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}, metadata
+    for key in ("state_dict", "model", "model_state"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise WeightsError(f"{path} holds no parameters by name; save a model's state_dict")
+    return {k.removeprefix("module."): v for k, v in tensors.items()}
 
 
 def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
@@ -65,20 +118,21 @@ def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
     ]
 
 
-def load(model: nn.Module, path: Path) -> str:
-    """Load a safetensors file into a backbone, strictly; returns the file's digest.
+def load(model: nn.Module, path: Path, *, native: tuple[int, int, int] | None = None) -> Report:
+    """Load a checkpoint of any known layout into a backbone, strictly; returns what was mapped, dropped, interpolated.
 
-    A headless model takes a file with a head: the keys `head.*` alone may be left over.
+    A headless model drops a file's head; a model with a head needs a head of its size in the file. `native` is the clip
+    (T, H, W) that published weights were made for. Raises WeightsError listing every key that does not fit.
     """
-    tensors, _ = read(path)
-    own = model.state_dict()
-    tensors = {k: v for k, v in tensors.items() if k in own or not k.startswith("head.")}
-    indices = {k: v for k, v in own.items() if k.endswith("relative_position_index")}
-    tensors = indices | tensors
-    if differ := misfits(own, tensors):
-        raise WeightsError(f"{path} does not fit {model.name} ({len(differ)} keys):\n  " + "\n  ".join(sorted(differ)))
-    model.load_state_dict(tensors)
-    return digest(path)
+    state, report = translate(_open(path)[0], model, native)
+    if differ := misfits(model.state_dict(), state):
+        raise WeightsError(
+            f"{path} ({report.layout} layout) does not fit {model.name} ({len(differ)} keys):\n  "
+            + "\n  ".join(sorted(differ))
+        )
+    model.load_state_dict(state)
+    report.digest = digest(path)
+    return report
 
 
 def save(model: nn.Module, path: Path, *, metadata: dict, half: bool = True) -> str:
