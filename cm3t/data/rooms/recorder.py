@@ -52,6 +52,21 @@ def write_recording(
     return count
 
 
+def write_sound(path: str | os.PathLike, sound: np.ndarray, *, rate: int = 16000, bitrate: int = 12000) -> None:
+    """Write ``sound`` (float32 (S,) in [-1, 1]) alone, as Opus in an Ogg file. Errors: RecordingError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.opus")
+    try:
+        with av.open(str(partial), "w", format="ogg", options={"fflags": "+bitexact"}) as container:
+            track = _sound_stream(container, sound, rate, "opus", bitrate)
+            _encode_sound(container, track, sound, 0, rate)
+            container.mux(track.encode(None))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _write(path, frames, fps, sound, rate, crf, gop, preset, sound_codec, sound_bitrate) -> int:
     stream_of_frames, fps = iter(frames), Fraction(fps).limit_denominator(1001)
     first = next(stream_of_frames, None)
