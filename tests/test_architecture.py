@@ -20,13 +20,27 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"config", "coerce", "methods"},
     {"plugins", "backbones", "data", "metrics"},
-    {"model", "plugin_file"},
-    {"train", "loop", "pretrain", "cost", "records", "paper", "stats", "study", "tasks", "sets", "controls", "steps"},
+    {"attach", "modality", "model", "plugin_file", "saving", "stages", "summary"},
+    {
+        "train",
+        "loop",
+        "pretrain",
+        "cost",
+        "records",
+        "paper",
+        "stats",
+        "study",
+        "plans",
+        "tasks",
+        "sets",
+        "controls",
+        "steps",
+    },
     {"run", "report", "ledger", "figures", "show", "notebooks", "exercises", "rooms", "bench"},
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
-TORCH_FREE = "config methods paper records stats study ledger figures report notebooks run".split()
+TORCH_FREE = "config methods paper records stats study plans ledger figures report notebooks run".split()
 LINES = 350
 # Where a reader meets tensors, a docstring tells their shapes.
 WITH_SHAPES = ("plugins/", "backbones/", "model.py", "data/clip.py", "metrics.py")

@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import cm3t
+from cm3t.attach import cells_of, map_sides, matched
 from cm3t.backbones.contract import ContractError
 from cm3t.backbones.video_swin import VideoSwin
 from cm3t.backbones.weights import WeightsError
 from cm3t.methods import parse_method
-from cm3t.model import CM3T, cells_of, map_sides, matched
+from cm3t.model import CM3T
 
 HEADS = {"verb": 5, "noun": 7}
 PLUGIN_METHODS = ["adaptformer", "adaptformer+pt", "pt", "mhva", "mhva+pt", "adaptformer+cells"]
@@ -209,7 +210,7 @@ def test_a_cut_off_file_and_one_of_bare_tensors_are_refused(tmp_path):
     model = build("mhva")
     whole = model.save_plugins(tmp_path / "plugins.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match="not a safetensors file"):
+    with pytest.raises(WeightsError, match="a safetensors file"):
         model.load_plugins(tmp_path / "cut.safetensors")
     save_file(model.plugin_state_dict(), tmp_path / "bare.safetensors")
     with pytest.raises(WeightsError, match="does not say what it holds"):

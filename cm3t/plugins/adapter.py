@@ -63,9 +63,18 @@ class ParallelAdapter(nn.Module):
 
     def adapt(self, cells: Tensor) -> Tensor:
         """A(x) of tokens split into cells, each by its own weights: (cells, n, C) -> (cells, n, C)."""
-        hidden = einsum(cells, self.down, "g n c, g c r -> g n r") + rearrange(self.down_bias, "g r -> g 1 r")
+        own = slice(len(cells))
+        return self.expand(self.squeeze(cells, own), own)
+
+    def squeeze(self, cells: Tensor, of: slice = slice(None)) -> Tensor:
+        """x W_down before the ReLU, (cells, n, C) -> (cells, n, r); `of` picks the cells' weights."""
+        hidden = einsum(cells, self.down[of], "g n c, g c r -> g n r")
+        return hidden + rearrange(self.down_bias[of], "g r -> g 1 r")
+
+    def expand(self, hidden: Tensor, of: slice = slice(None)) -> Tensor:
+        """ReLU(x W_down) W_up of the hidden state (cells, n, r) -> (cells, n, C)."""
         hidden = F.dropout(F.relu(hidden), self.dropout, self.training)
-        return einsum(hidden, self.up, "g n r, g r c -> g n c") + rearrange(self.up_bias, "g c -> g 1 c")
+        return einsum(hidden, self.up[of], "g n r, g r c -> g n c") + rearrange(self.up_bias[of], "g c -> g 1 c")
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., C) -> s * A(x) (..., C)."""
@@ -73,7 +82,32 @@ class ParallelAdapter(nn.Module):
         out = rearrange(self.adapt(rearrange(tokens, "n c -> 1 n c")), "1 n c -> n c")
         return self.scale * unpack(out, shape, "* c")[0]
 
+    def branch(self, x: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The adapter's output for a map (B, T, H, W, C) and its class tokens (B, E, C), and its bottleneck.
+
+        Returns the outputs in the same shapes (None for no class tokens) and the bottleneck (B, N, r) before the
+        ReLU, tokens in the map's order, class tokens last: what a cross-attention adapter reads.
+        """
+        tokens = to_tokens(x, extra)
+        hidden = self.squeeze(rearrange(tokens, "b n c -> 1 (b n) c"))
+        out = rearrange(self.scale * self.expand(hidden), "1 (b n) c -> b n c", b=len(x))
+        return *from_tokens(out, x.shape), rearrange(hidden, "1 (b n) r -> b n r", b=len(x))
+
     def extra_repr(self) -> str:
         """Width, bottleneck, cells and the kind of scale, for `print(model)`."""
         kind = "learned" if isinstance(self.scale, nn.Parameter) else "fixed"
         return f"width={self.width}, bottleneck={self.bottleneck}, cells={len(self.down)}, scale={kind}"
+
+
+def to_tokens(x: Tensor, extra: Tensor | None = None) -> Tensor:
+    """A map (B, T, H, W, C) and class tokens (B, E, C) or None as one row of tokens (B, N, C), class tokens last."""
+    tokens = rearrange(x, "b t h w c -> b (t h w) c")
+    return tokens if extra is None else torch.cat([tokens, extra], dim=1)
+
+
+def from_tokens(tokens: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+    """The way back: tokens (B, N, C) as a map of `shape`'s (B, T, H, W) and what is left (B, E, C), or None."""
+    _, t, h, w, _ = shape
+    x = rearrange(tokens[:, : t * h * w], "b (t h w) c -> b t h w c", t=t, h=h)
+    extra = tokens[:, t * h * w :]
+    return x, extra if extra.shape[1] else None

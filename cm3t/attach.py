@@ -1,0 +1,150 @@
+"""From specifications to plugins: how many, how wide, in which blocks of a backbone."""
+
+import torch
+from torch import nn
+
+from cm3t.methods import AdapterSpec, CrossSpec, PrefixSpec
+from cm3t.plugins import (
+    AdapterFusion,
+    CrossAttentionAdapter,
+    MultiHeadVisionAdapter,
+    ParallelAdapter,
+    PrefixTuning,
+    SequentialCrossAttention,
+    admissible_cells,
+)
+
+
+def linear_head(width: int, classes: int) -> nn.Linear:
+    """A classifier that starts small, N(0, 0.02^2)."""
+    head = nn.Linear(width, classes)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def adapters(backbone: nn.Module, spec: AdapterSpec, clip: tuple[int, int, int]) -> nn.ModuleList:
+    """One adapter a block; with cells, and where the backbone has class tokens, one more cell for those."""
+    cells = cells_of(backbone, spec.match_cells or spec.cells, clip)
+    options = dict(scale=spec.scale, learnable_scale=spec.learnable_scale, dropout=spec.dropout)
+    found = nn.ModuleList()
+    for width, g in zip(backbone.widths, cells, strict=True):
+        r = spec.width(width)
+        if spec.cells == 1 and spec.time_cells == 1:
+            found.append(ParallelAdapter(width, matched(width, r, g), **options))
+        else:
+            own = dict(time_cells=spec.time_cells, class_tokens=class_tokens(backbone, clip) > 0)
+            found.append(MultiHeadVisionAdapter(width, r, cells=g, **own, **options))
+    return found
+
+
+def prefixes(backbone: nn.Module, spec: PrefixSpec) -> nn.ModuleList:
+    """One prefix a block."""
+    length = spec.length or backbone.prefix_length
+    options = dict(activation=spec.activation, dropout=spec.dropout)
+    return nn.ModuleList(PrefixTuning(width, length, **options) for width in backbone.widths)
+
+
+def cross_attention(backbone: nn.Module, spec: CrossSpec, bottlenecks: list, side_width: int) -> nn.ModuleDict:
+    """One cross-attention adapter a block, by the block's number; `bottlenecks`: r of each block's vision adapter."""
+    found = nn.ModuleDict()
+    for i in blocks_in(backbone, spec.stages):
+        width = backbone.widths[i]
+        found[str(i)] = CrossAttentionAdapter(
+            width,
+            spec.width(width),
+            side_width=side_width,
+            source=None if spec.source == "generic" else bottlenecks[i],
+            form=spec.form,
+            up=spec.up == "each",
+            output=spec.output,
+            norm_source=spec.norm_source,
+            scale=spec.scale,
+        )
+    return found
+
+
+def fusions(backbone: nn.Module, spec: CrossSpec) -> nn.ModuleDict:
+    """One fusion a block that has cross-attention."""
+    widths = {i: backbone.widths[i] for i in blocks_in(backbone, spec.stages)}
+    return nn.ModuleDict({str(i): AdapterFusion(width, spec.width(width)) for i, width in widths.items()})
+
+
+def sequential(backbone: nn.Module, spec: CrossSpec) -> nn.ModuleDict:
+    """One sequential cross-attention a block, shared by all modalities."""
+    widths = {i: backbone.widths[i] for i in blocks_in(backbone, spec.stages)}
+    common = common_width(backbone, spec)
+    made = {i: SequentialCrossAttention(width, spec.width(width), side_width=common) for i, width in widths.items()}
+    return nn.ModuleDict({str(i): module for i, module in made.items()})
+
+
+def common_width(backbone: nn.Module, spec: CrossSpec) -> int:
+    """The width to which sequential cross-attention takes every modality: that of its widest block."""
+    return spec.width(max(backbone.widths))
+
+
+def stages_of(backbone: nn.Module) -> list[int]:
+    """The stage, from 1, of each block: a stage is a run of blocks of one width."""
+    stages = [1]
+    for before, width in zip(backbone.widths, backbone.widths[1:], strict=False):
+        stages.append(stages[-1] + (width != before))
+    return stages
+
+
+def blocks_in(backbone: nn.Module, stages: tuple[int, ...] | None) -> list[int]:
+    """The numbers of the blocks in the given stages, or of all; ValueError for a stage that the backbone lacks."""
+    found = stages_of(backbone)
+    if lacking := set(stages or ()) - set(found):
+        raise ValueError(f"caa_stages names {sorted(lacking)}; {backbone.name} has stages 1 to {found[-1]}")
+    return [i for i, stage in enumerate(found) if stages is None or stage in stages]
+
+
+def matched(width: int, bottleneck: int, cells: int) -> int:
+    """The r with which one shared adapter comes nearest to the parameters of MHVA's cells * cells adapters.
+
+    h (2 C r + r + C) = 2 C r' + r' + C with h = cells * cells: a little more than h r, for the cells' own biases.
+    """
+    parameters = cells**2 * (2 * width * bottleneck + bottleneck + width)
+    return round((parameters - width) / (2 * width + 1))
+
+
+def map_sides(backbone: nn.Module, clip: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """(H, W) of the token map that each block reads, for clips of (T, H, W) pixels. Runs no block."""
+    sides = []
+    with torch.no_grad():
+        x = _embed_nothing(backbone, clip)
+        for i in range(len(backbone.blocks)):
+            x = backbone.advance(i, x)
+            sides.append(tuple(backbone.split(x)[0].shape[2:4]))
+    return sides
+
+
+def class_tokens(backbone: nn.Module, clip: tuple[int, int, int]) -> int:
+    """How many tokens beside the map the blocks pass on, for clips of (T, H, W) pixels."""
+    extra = backbone.split(_embed_nothing(backbone, clip))[1]
+    return 0 if extra is None else extra.shape[1]
+
+
+@torch.no_grad()
+def _embed_nothing(backbone: nn.Module, clip: tuple[int, int, int]) -> torch.Tensor:
+    """The embedding (B, T, H, W, C) of one black clip, or what the blocks pass on in its place."""
+    training, some = backbone.training, next(backbone.parameters())
+    backbone.eval()
+    x = backbone.embed(torch.zeros(1, 3, *clip, device=some.device, dtype=some.dtype))
+    backbone.train(training)
+    return x
+
+
+def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> list[int]:
+    """MHVA's cells per side in each block: `cells` where it divides the map's sides, else 1.
+
+    Raises ValueError where that would leave no block with more than one cell.
+    """
+    if cells == 1:
+        return [1] * len(backbone.blocks)
+    sides = map_sides(backbone, clip)
+    chosen = [cells if cells in admissible_cells(*side) else 1 for side in sides]
+    if max(chosen) == 1:
+        maps = "; ".join(f"{h} x {w} by {admissible_cells(h, w)}" for h, w in dict.fromkeys(sides))
+        raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}")
+    return chosen

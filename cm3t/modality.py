@@ -1,0 +1,120 @@
+"""A side modality as one plugin: its encoder, its place in every block, its classifiers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cm3t.coerce import nearest
+from cm3t.plugins import pool_tokens, side_encoder
+
+STAGES = ("all", "vision", "cross", "fusion")
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """What comes in, and what is made of it."""
+
+    width: int  # d of the incoming tokens
+    length: int | None = None  # the most tokens of a clip; None: any number
+    encoder: str | None = None  # None | linear | transformer
+    embed: int = 64  # e of an encoder's tokens
+
+    @property
+    def tokens(self) -> int:
+        """d_m: the width of the tokens that vision attends to."""
+        return self.width if self.encoder is None else self.embed
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A modality in one batch: encoded tokens (B, L, d_m) and which samples have it, bool (B,)."""
+
+    tokens: Tensor
+    present: Tensor
+
+
+class Modality(nn.Module):
+    """One side modality; shapes (B, L, d) -> tokens (B, L', d_m).
+
+    cross        a cross-attention adapter a block, by the block's number
+    projection   of sequential cross-attention alone: to the width that all modalities share
+    classifiers  of late fusion alone: heads on the modality's mean token; zero at the start
+    heads        a copy of the classifiers on the features, made when the modality is trained by itself
+    """
+
+    def __init__(self, spec: ModalitySpec):
+        super().__init__()
+        self.spec = spec
+        self.encoder = side_encoder(spec.encoder, width=spec.width, embed=spec.embed, length=spec.length)
+        self.cross, self.classifiers, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.projection: nn.Module | None = None
+
+    def project_to(self, width: int) -> None:
+        """Add the projection to the width that all modalities share."""
+        self.projection = nn.Sequential(nn.LayerNorm(self.spec.tokens), nn.Linear(self.spec.tokens, width))
+
+    def classify(self, heads: nn.ModuleDict) -> None:
+        """Add classifiers of the mean token for the same classes as `heads`; zero, so that they change nothing yet."""
+        for name, head in heads.items():
+            self.classifiers[name] = nn.Linear(self.spec.tokens, head.out_features)
+            nn.init.zeros_(self.classifiers[name].weight)
+            nn.init.zeros_(self.classifiers[name].bias)
+
+    def forward(self, side: Tensor) -> Tensor:
+        """Side tokens (B, L, d) -> (B, L', d_m)."""
+        side = side if self.encoder is None else self.encoder(side)
+        return side if self.projection is None else self.projection(side)
+
+    def logits(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Tokens (B, L', d_m) -> {head: logits (B, n)} of late fusion, {} elsewhere."""
+        pooled = pool_tokens(tokens)
+        return {name: head(pooled) for name, head in self.classifiers.items()}
+
+
+def check_name(name: str, taken: nn.ModuleDict) -> None:
+    """Raise ValueError unless `name` can be a new modality's."""
+    if name in taken:
+        raise ValueError(f"modality {name!r} is there already; remove_modality({name!r}) takes it away first")
+    if not str(name).isidentifier() or name in (*STAGES, "video") or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"{name!r} cannot name a modality: choose a plain word other than {', '.join(STAGES)}, video")
+
+
+def hear(
+    modalities: Mapping[str, Modality],
+    names: tuple[str, ...],
+    side: Mapping[str, Tensor] | None,
+    present: Mapping[str, Tensor] | None,
+    video: Tensor,
+) -> dict[str, Heard]:
+    """The modalities among `names` that at least one sample of the batch has, encoded, in the order of `names`.
+
+    side {name: (B, L, d)}, present {name: bool (B,)}, video (B, 3, T, H, W). What stands in the place of an absent
+    sample is replaced before anything reads it, NaN or not. Raises ValueError for a name that the model does not
+    know, for tokens that are not (B, L, width), and for a mask that is not bool (B,).
+    """
+    side, present = side or {}, present or {}
+    for name in (*side, *present):
+        if name not in modalities:
+            hint = nearest(name, tuple(modalities)) if len(modalities) else "it has none; add_modality comes first"
+            raise ValueError(f"the model knows no modality {name!r}; {hint}")
+    heard = {}
+    for name in names:
+        if name not in side:
+            continue
+        tokens, width = side[name], modalities[name].spec.width
+        if tokens.ndim != 3 or len(tokens) != len(video) or tokens.shape[1] < 1 or tokens.shape[2] != width:
+            raise ValueError(
+                f"{name} tokens are {tuple(tokens.shape)}; this model takes ({len(video)}, L, {width}), "
+                f"as add_modality({name!r}, width={width}) said"
+            )
+        there = present.get(name)
+        if there is None:
+            there = torch.ones(len(video), dtype=torch.bool, device=video.device)
+        elif there.shape != (len(video),) or there.dtype != torch.bool:
+            raise ValueError(f"present[{name!r}] is {there.dtype} {tuple(there.shape)}; give bool ({len(video)},)")
+        if there.any():
+            tokens = torch.where(there[:, None, None], tokens.to(video.dtype), 0)
+            heard[name] = Heard(modalities[name](tokens), there)
+    return heard

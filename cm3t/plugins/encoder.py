@@ -1,0 +1,88 @@
+"""Side encoders: the tokens of a modality, as its reader gives them, to the tokens that vision attends to."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+ENCODERS = (None, "linear", "transformer")
+TOKENS = 32  # a transformer merges longer sequences down to about this many
+
+
+class SideEncoder(nn.Module):
+    """Normalise, merge k neighbouring tokens by a linear layer, add learned positions; `blocks` transformer blocks.
+
+    Shapes: (B, L, d) -> (B, ceil(L / k), e) for any L from 1 to `length`; a last group that is not full is filled up
+    with zeros.
+
+    width   d of the incoming tokens
+    embed   e of the tokens handed on
+    length  the most tokens that will come
+    merge   k
+    blocks  transformer blocks behind the embedding
+
+    Paper: "given an embedding corresponding to features of the new modality"; where it comes from is not counted and
+    not said. Choice: small, trained with the adapters, counted as a part of its own in `summary`.
+    Choice: layer norm takes away how loud or how fast a token is, so mean and spread come along, each compressed by
+    sign(a) log(1 + |a|).
+
+    Raises ValueError in forward for more tokens than `length`.
+    """
+
+    def __init__(self, width: int, embed: int, *, length: int, merge: int = 1, blocks: int = 0):
+        super().__init__()
+        self.length, self.merge = length, merge
+        self.norm = nn.LayerNorm(width)
+        self.embed = nn.Linear(merge * (width + 2), embed)
+        self.position_embedding = nn.Parameter(torch.empty(math.ceil(length / merge), embed))
+        self.blocks = nn.ModuleList(Block(embed) for _ in range(blocks))
+        nn.init.normal_(self.position_embedding, std=0.02)
+
+    def forward(self, side: Tensor) -> Tensor:
+        """(B, L, d) -> (B, ceil(L / k), e)."""
+        if side.shape[1] > self.length:
+            raise ValueError(f"{side.shape[1]} side tokens came; the encoder was built for at most {self.length}")
+        level = torch.stack([side.mean(-1), side.std(-1, unbiased=False)], dim=-1)
+        x = torch.cat([self.norm(side), level.sign() * level.abs().log1p()], dim=-1)
+        x = F.pad(x, (0, 0, 0, -x.shape[1] % self.merge))
+        x = self.embed(rearrange(x, "b (l k) d -> b l (k d)", k=self.merge))
+        x = x + self.position_embedding[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block; shapes (B, L, e) -> (B, L, e)."""
+
+    def __init__(self, width: int, ratio: int = 2):
+        super().__init__()
+        self.heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, e) -> (B, L, e)."""
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (p h e) -> p b h l e", p=3, h=self.heads)
+        x = x + self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h l e -> b l (h e)"))
+        return x + self.mlp(self.norm2(x))
+
+
+def side_encoder(kind: str | None, *, width: int, embed: int, length: int | None) -> SideEncoder | None:
+    """The encoder of a modality: tokens (B, L, width) -> (B, L', embed); None hands tokens on as they are.
+
+    "linear" keeps every token; "transformer" merges long sequences to about 32 tokens and adds one block.
+    Raises ValueError for an unknown kind, and where the length, which the positions need, is not given.
+    """
+    if kind not in ENCODERS:
+        raise ValueError(f"encoder={kind!r} is not known; use one of {', '.join(map(str, ENCODERS))}")
+    if kind is None:
+        return None
+    if length is None:
+        raise ValueError(f"encoder={kind!r} learns positions: give length=, the most tokens a clip will have")
+    if kind == "linear":
+        return SideEncoder(width, embed, length=length)
+    return SideEncoder(width, embed, length=length, merge=math.ceil(length / TOKENS), blocks=1)

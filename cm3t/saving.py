@@ -1,0 +1,171 @@
+"""Saving and loading: all plugins of a model in one file, or one modality in a file of its own."""
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from cm3t import __version__, plugin_file
+from cm3t.backbones.weights import WeightsError, misfits
+from cm3t.methods import Method
+
+
+class Saving:
+    """The part of `CM3T` that reads and writes plugin files; tensors keep the shapes of the model's parameters."""
+
+    def plugin_state_dict(self) -> dict[str, Tensor]:
+        """What training made: plugins and heads, and the backbone too where the method trains it."""
+        state = self.state_dict()
+        return {k: v for k, v in state.items() if not (self.frozen and k.startswith("backbone."))}
+
+    def load_plugin_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Load a `plugin_state_dict()`, strictly: WeightsError lists every key that does not fit.
+
+        Copies of the heads, which training makes, are made or dropped as the state has them.
+        """
+        own = {k: v for k, v in self.plugin_state_dict().items() if not _is_copy(k)}
+        wanted = {place for place in self._places_of_copies() if any(k.startswith(f"{place}.") for k in state)}
+        for place in wanted:
+            own |= {f"{place}.{k}": v for k, v in self.heads.state_dict().items()}
+        problems = misfits(own, state)
+        if problems:
+            raise WeightsError(self._misfit(f"{len(problems)} keys", problems))
+        for place, parent in self._places_of_copies().items():
+            heads = copy.deepcopy(self.heads) if place in wanted else nn.ModuleDict()
+            setattr(parent, place.rpartition(".")[2], heads)
+        self._settle()
+        self.load_state_dict(dict(state), strict=False)
+
+    def save_plugins(self, path: str | Path) -> Path:
+        """Write plugins and heads as safetensors with their description; whole or not at all."""
+        about = self._description() | {"backbone_digest": self.backbone_digest() if self.frozen else None}
+        return plugin_file.write(Path(path), self.plugin_state_dict(), about)
+
+    def load_plugins(self, path: str | Path, *, check_weights: bool = True) -> None:
+        """Load a file of `save_plugins`: strict, and refused for another backbone, method, heads or modalities.
+
+        A file of the same method without its modalities (mhva+pt for mhva+pt+caa) loads what it has; the modalities
+        and their heads stay as they are: that is how a second step of training starts from the first.
+        `check_weights=False` accepts a backbone of the right name whose weights differ from those trained on.
+        """
+        about, tensors = plugin_file.read(Path(path))
+        if "modality" in about:
+            raise WeightsError(f"{path} holds the modality {about['modality']!r} alone; read it with load_modality")
+        first = self.method.cross is not None and "cross" not in about["method"]
+        own = self._description(self.method.vision if first else None)
+        keys = ("backbone", "method", "heads") + ("modalities",) * (self.method.cross is not None and not first)
+        problems = _differences(about, own, keys)
+        if self.frozen and check_weights and not problems and about["backbone_digest"] != self.backbone_digest():
+            problems = ["it was trained on other weights of this backbone (check_weights=False loads anyway)"]
+        if problems:
+            raise WeightsError(self._misfit(str(path), problems))
+        if first:
+            shared = ("side.", *_SHARED)
+            tensors = tensors | {k: v for k, v in self.plugin_state_dict().items() if k.startswith(shared)}
+        self.load_plugin_state_dict(tensors)
+
+    def save_modality(self, name: str, path: str | Path) -> Path:
+        """Write one modality (encoder, cross-attention, its own heads where it has them), or "fusion".
+
+        "fusion" is what the modalities share: the fusion and the joint heads. ValueError for a name that is neither.
+        """
+        about = self._description() | {"modality": name}
+        about["modalities"] = [entry for entry in about["modalities"] if entry["name"] == name]
+        return plugin_file.write(Path(path), self._part(name), about)
+
+    def load_modality(self, path: str | Path, *, name: str | None = None, heads: bool = True) -> None:
+        """Load a file of `save_modality`; a modality that the model does not have yet is added, the others stay.
+
+        name   what to call it here, if not as in the file
+        heads  False leaves its classifiers behind: for reuse on other classes
+
+        Raises WeightsError, listing what differs, for another backbone, way of joining, width or set of heads.
+        The vision plugins under it may differ from those it was trained on: that is what reuse means.
+        """
+        about, tensors = plugin_file.read(Path(path))
+        if "modality" not in about:
+            raise WeightsError(f"{path} holds a whole model; read it with load_plugins")
+        name, own = name or about["modality"], self._description()
+        if not heads:
+            tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIERS)}
+        keys = ["backbone", "cross"] + ["heads"] * any(k.startswith(_CLASSIFIERS) for k in tensors)
+        sides = [d | {"cross": d["method"].get("cross")} for d in (about, own)]
+        problems = _differences(*sides, keys)
+        spec = next((entry["spec"] for entry in about["modalities"]), None)
+        if name in self.side:
+            problems += _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])
+        if problems:
+            raise WeightsError(self._misfit(str(path), problems))
+        new = spec is not None and name not in self.side
+        if new:
+            self.add_modality(name, **spec)
+        try:
+            self._load_part(name, tensors)
+        except WeightsError:
+            if new:
+                self.remove_modality(name)
+            raise
+
+    def backbone_digest(self) -> str:
+        """Digest of the backbone's parameters and buffers: unchanged by training where it is frozen."""
+        return plugin_file.state_digest(self.backbone)
+
+    def _part(self, name: str) -> dict[str, Tensor]:
+        """The state of a modality, or of what the modalities share."""
+        if name == "fusion":
+            return {k: v for k, v in self.state_dict().items() if k.startswith(_SHARED)}
+        if name not in self.side:
+            raise ValueError(f"no modality {name!r} to save; there are {', '.join((*self.side, 'fusion'))}")
+        return self.side[name].state_dict()
+
+    def _load_part(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Load the state of a modality, or of what the modalities share; strict but for heads left out or added."""
+        parent, place = (self, "joint_heads") if name == "fusion" else (self.side[name], "heads")
+        own = {k: v for k, v in self._part(name).items() if not k.startswith(f"{place}.")}
+        own = {k: v for k, v in own.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
+        copied = any(k.startswith(f"{place}.") for k in tensors)
+        own |= {f"{place}.{k}": v for k, v in self.heads.state_dict().items() if copied}
+        if problems := misfits(own, tensors):
+            raise WeightsError(self._misfit(f"{name}, {len(problems)} keys", problems))
+        if copied:
+            setattr(parent, place, copy.deepcopy(self.heads))
+        self._settle()
+        parent.load_state_dict(tensors, strict=False)
+
+    def _places_of_copies(self) -> dict[str, nn.Module]:
+        """Where copies of the heads stand, and in which module."""
+        return {"joint_heads": self} | {f"side.{name}.heads": modality for name, modality in self.side.items()}
+
+    def _misfit(self, what: str, problems: list[str]) -> str:
+        here = f"{self.backbone.name} with method {self.method.name!r}"
+        return f"{what}: no fit for {here}\n  " + "\n  ".join(problems)
+
+    def _description(self, method: Method | None = None) -> dict:
+        method = method or self.method
+        about = {"cm3t": __version__, "backbone": self.backbone.name, "method": asdict(method)}
+        if method.cross is None:  # as before there were modalities
+            del about["method"]["cross"]
+        about["heads"] = {name: head.out_features for name, head in self.heads.items()}
+        names = self.side if self.sequential else sorted(self.side)  # an order only where it matters
+        about["modalities"] = [{"name": name, "spec": asdict(self.side[name].spec)} for name in names]
+        return json.loads(json.dumps(about))  # tuples as they come back from a file
+
+
+_SHARED = ("fusion.", "sequential.", "joint_heads.")
+_CLASSIFIERS = ("heads.", "classifiers.", "joint_heads.")
+
+
+def _is_copy(key: str) -> bool:
+    return key.startswith("joint_heads.") or (key.startswith("side.") and key.split(".")[2] == "heads")
+
+
+def _differences(file: Mapping, own: Mapping, keys: Iterable[str]) -> list[str]:
+    """What a file's description says otherwise, a sentence a key."""
+    return [
+        f"{key} is {json.dumps(file.get(key))} in the file, {json.dumps(own.get(key))} here"
+        for key in keys
+        if file.get(key) != own.get(key)
+    ]
