@@ -27,6 +27,7 @@ __all__ = [
     "read_frames",
     "read_segments",
     "read_sound",
+    "resized",
 ]
 
 EPSILON = 1e-6  # seconds: "0.3" asked of a 10 fps file means frame 3, however the float was rounded
@@ -89,7 +90,7 @@ def read_segments(
         for (_, i, j), frame in zip(places, _walk(container, stream, times, tally, path), strict=True):
             if frame is not last:
                 rgb = to_rgb.reformat(frame, format="rgb24", threads=1)  # its default starts a pool for every frame
-                last, picture = frame, _resized(rgb.to_ndarray(), size)
+                last, picture = frame, resized(rgb.to_ndarray(), size)
             found[i][j] = picture
     _report(tally, len(places), path)
     if counts is not None:
@@ -225,8 +226,11 @@ def _video_stream(container, path):
     return stream
 
 
-def _resized(picture: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
-    """(H, W, 3) -> the asked size: area average if it shrinks, bilinear if it grows, untouched if equal."""
+def resized(picture: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
+    """(H, W, c) -> the asked size: area average if it shrinks, bilinear if it grows, untouched if equal.
+
+    size: None keeps it; an int is a square (short side scaled, centre kept); a pair (H, W) scales both sides.
+    """
     height, width = picture.shape[:2]
     if size is None or size == (height, width) or size == height == width:
         return picture
@@ -245,11 +249,13 @@ def _resized(picture: np.ndarray, size: int | tuple[int, int] | None) -> np.ndar
     return np.ascontiguousarray(picture)
 
 
-def read_sound(path: str | Path, start: float, stop: float, rate: int) -> np.ndarray | None:
+def read_sound(
+    path: str | Path, start: float, stop: float, rate: int, *, counts: Counter | None = None
+) -> np.ndarray | None:
     """Mono sound of a segment, or None where the recording has no sound track.
 
     Shapes: start, stop in seconds, rate in Hz -> float32 (round((stop - start) * rate),), about -1..1.
-    What lies outside the track is silence.
+    What lies outside the track is silence, counted in `counts["padded sound"]` (once a call).
     Errors: ValueError for stop <= start; FileNotFoundError; MediaError.
     """
     if not stop > start:
@@ -261,12 +267,12 @@ def read_sound(path: str | Path, start: float, stop: float, rate: int) -> np.nda
         zero = 0.0
         if container.streams.video and container.streams.video[0].start_time is not None:
             zero = float(container.streams.video[0].start_time * container.streams.video[0].time_base)
-        return _decode_sound(container, stream, start + zero, stop + zero, rate)
+        return _decode_sound(container, stream, start + zero, stop + zero, rate, counts)
 
 
-def _decode_sound(container, stream, start: float, stop: float, rate: int) -> np.ndarray:
+def _decode_sound(container, stream, start: float, stop: float, rate: int, counts: Counter | None) -> np.ndarray:
     preroll = 0.25  # seconds: a lossy codec and the resampler need some past before they are exact
-    wave = np.zeros(round((stop - start) * rate), np.float32)
+    length = round((stop - start) * rate)
     container.seek(max(0, int((start - preroll) / stream.time_base)), stream=stream, backward=True)
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
     origin, pieces = None, []
@@ -276,11 +282,23 @@ def _decode_sound(container, stream, start: float, stop: float, rate: int) -> np
         pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
         if frame.pts is not None and float(frame.pts * frame.time_base) > stop + preroll:
             break
-    if origin is None:
-        return wave
-    pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    sound, offset = np.concatenate(pieces or [wave[:0]]), round((origin - start) * rate)
-    low, high = max(0, offset), min(len(wave), offset + len(sound))
+    sound = np.zeros(0, np.float32)
+    if origin is not None:
+        pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+        sound = np.concatenate(pieces or [sound])
+    return placed(sound, round(((origin or 0.0) - start) * rate), length, rate // 50, counts)
+
+
+def placed(sound: np.ndarray, offset: int, length: int, slack: int = 0, counts: Counter | None = None) -> np.ndarray:
+    """A window of `length` samples with the sound at `offset` in it, and silence where the sound does not reach.
+
+    More than `slack` samples of silence are counted in `counts["padded sound"]`.
+    Shapes: sound (S,) float32, offset of either sign -> float32 (length,).
+    """
+    wave = np.zeros(length, np.float32)
+    low, high = max(0, offset), min(length, offset + len(sound))
     if high > low:
         wave[low:high] = sound[low - offset : high - offset]
+    if counts is not None:
+        counts["padded sound"] += length - max(0, high - low) > slack
     return wave
