@@ -10,7 +10,6 @@ from cm3t import backbones
 from cm3t.backbones.contract import ContractError, check
 from cm3t.backbones.tokens import OpenAttention
 from cm3t.plugins.prefix import prefix_gate
-from cm3t.pretrain import Recipe, optimisation
 
 MINIS = ["vivit_mini", "clip_mini"]
 EXTRA = {"vivit_mini": 1, "clip_mini": 8}  # one class token, or one a frame
@@ -112,6 +111,8 @@ def test_a_block_without_the_two_branches_is_refused_by_number():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MINIS)
 def test_a_mini_learns_eight_clips_by_heart(name):
+    from cm3t.pretrain import Recipe, optimisation
+
     torch.manual_seed(0)
     model = backbones.backbone(name, num_classes=8).train()
     assert 1e6 < sum(p.numel() for p in model.parameters()) < 2e6
