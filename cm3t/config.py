@@ -7,11 +7,12 @@ Only the standard library is imported here.
 import hashlib
 import json
 import os
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from cm3t.coerce import ConfigError, coerce, nearest
-from cm3t.methods import OVERRIDES, Method, parse_method
+from cm3t.methods import CROSS, Method, parse_method
+from cm3t.methods import KNOWN_OVERRIDES as OVERRIDES
 
 
 def _find_root() -> Path:
@@ -43,6 +44,11 @@ def records_dir(profile: str) -> Path:
 def local_dir(profile: str) -> Path:
     """Records this machine makes, git-ignored; the environment variable CM3T_LOCAL moves them."""
     return Path(os.environ.get("CM3T_LOCAL") or results_dir() / "local") / profile
+
+
+def cache_dir() -> Path:
+    """Where what is slow to make is kept from one process to the next, git-ignored; all of it can be deleted."""
+    return local_dir("cache")
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class RunConfig:
     """Everything one training run depends on. A method field left None takes the method's own value."""
 
     study: str = "adhoc"  # who asked for the run: a notebook's number, or a command
-    data: str = "rooms-kitchen"  # rooms-kitchen | epic
+    data: str = "rooms-kitchen"  # a name of SIDES
     root: str | None = None  # folder of the data; None: the embedded benchmark
     method: str = "mhva+pt"  # words of methods.py
     cells: int | None = None
@@ -105,6 +111,15 @@ class RunConfig:
     learnable_scale: bool | None = None
     scale: float | None = None
     match_cells: int | None = None
+    caa_form: str | None = None
+    caa_join: str | None = None
+    caa_source: str | None = None
+    caa_stages: tuple[int, ...] | None = None
+    side: tuple[str, ...] = ()  # modalities beside the pictures, of SIDES; the method says how they join
+    side_encoder: str = "transformer"  # what makes tokens of a modality: transformer, linear, or none
+    regime: str = "steps"  # with a side: vision first and then all modalities, each apart, or all jointly
+    modality_dropout: float = 0.0  # chance that a training clip goes without a modality that it has
+    init: str | None = None  # plugin file, or id of a run, whose cross-attention a run with a side starts from
     backbone: str = "video_swin_mini"
     weights: str | None = "default"  # default: the shipped file; a path; None: random
     seed: int = 0
@@ -129,11 +144,22 @@ class RunConfig:
         return parse_method(self.method, **{name: getattr(self, name) for name in OVERRIDES})
 
 
+# The modalities of each data set, and what else is read from it: pictures.
+SIDES = {
+    "rooms-kitchen": ("audio", "flow"),
+    "epic": ("audio", "flow"),
+    "rooms-group": ("audio",),
+    "mpiigi": ("audio",),
+    "rooms-dyad": ("audio", "transcript"),
+    "udiva": ("audio", "transcript"),
+}
 CHOICES = {
-    "data": ("rooms-kitchen", "epic"),
+    "data": tuple(SIDES),
     "profile": tuple(PROFILES),
     "activation": ("relu", "tanh"),
     "adapter_input": ("norm", "raw"),
+    "side_encoder": ("transformer", "linear", "none"),
+    "regime": ("steps", "apart", "joint"),
     "score_split": ("validation", "tune"),
 }
 RANGES = {
@@ -143,6 +169,7 @@ RANGES = {
     "reduction": (1, 4096),
     "prefix_length": (1, 1024),
     "scale": (-100.0, 100.0),
+    "modality_dropout": (0.0, 0.9),
     "seed": (0, 2**31 - 1),
     "epochs": (1, 10_000),
     "batch_size": (1, 65_536),
@@ -155,10 +182,13 @@ RANGES = {
     "size": (16, 2048),
     "gap": (0, 3),
 }
+# What only runs with a side have; their first step leaves it at its default.
+SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "init")
+SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_SETTINGS)
 FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
 # Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
 UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
-# What says who asked and where the data lie, but moves no number.
+# What says who asked and where the data lie, but moves no number; a method's overrides are hashed with its plugins.
 NOT_HASHED = ("study", "root", "profile", "claims", "method", *OVERRIDES)
 
 
@@ -181,7 +211,7 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
         _check_choice(name, value)
         _check_range(name, value)
     config = RunConfig(**values)
-    config.plugins  # noqa: B018  parsing raises where method and overrides do not agree
+    _check_side(config, config.plugins)  # parsing raises where method and overrides do not agree
     return config
 
 
@@ -196,12 +226,38 @@ def _check_range(name: str, value) -> None:
         raise ConfigError(f"{name}={value!r} is out of range; it goes from {low:g} to {high:g}")
 
 
+def _check_side(config: RunConfig, method: Method) -> None:
+    """Do the modalities exist, and does the method say how they join?"""
+    for name in config.side:
+        if name not in SIDES[config.data]:
+            raise ConfigError(f"side: {config.data} has no modality {name!r}; {nearest(name, SIDES[config.data])}")
+    if config.side and method.cross is None:
+        words = ", ".join(f"{method.name}+{word}" for word in CROSS)
+        raise ConfigError(
+            f"side={config.side} was given, but method {method.name!r} does not say how it joins; write {words}"
+        )
+    if method.cross is not None and not config.side:
+        known = ", ".join(SIDES[config.data])
+        raise ConfigError(f"method {method.name!r} joins modalities, and none is given: side=..., of {known}")
+    for name in SIDE_SETTINGS:
+        if not config.side and (value := getattr(config, name)) != default_of(name):
+            raise ConfigError(f"{name}={value!r} is for runs with a side; leave it out, or give side=...")
+    if config.regime == "apart" and (method.cross.kind != "caa" or method.cross.up == "shared"):
+        raise ConfigError(
+            f"regime='apart' needs cross-attention adapters that can be trained each by itself; {method.name!r} has "
+            "none: add mhva, or take caa_join='add' (only caa has them)"
+        )
+
+
 def _fill(values: dict) -> None:
     """What was left open: from the profile, then from the released tuning, then from the defaults."""
     for name in FROM_PROFILE:
         values[name] = values.get(name) or getattr(PROFILES[values["profile"]], name)
     for field in fields(RunConfig):
         values.setdefault(field.name, field.default)
+    values["side"] = tuple(sorted(set(values["side"])))
+    if values["caa_stages"] is not None:
+        values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:
         values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"])
 
@@ -226,6 +282,22 @@ def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:
     return given or PROFILES[profile].seeds
 
 
+def default_of(name: str):
+    """What a setting is when nobody gives it."""
+    return RunConfig.__dataclass_fields__[name].default
+
+
+def vision_run(config: RunConfig) -> RunConfig:
+    """The run that a run with a side starts from, its first step: the same settings, with pictures alone.
+
+    Its learning rate is its own method's released one.
+    """
+    name = config.plugins.vision.name
+    plain = {name: default_of(name) for name in SIDE_ONLY}
+    lr = tuned_lr(config.data, config.backbone, name)
+    return replace(config, **plain, method=name, lr=lr, claims=())
+
+
 def config_hash(config: RunConfig) -> str:
     """12 hexadecimal digits over all that moves a number; data and weights have digests of their own.
 
@@ -245,6 +317,7 @@ def _chosen(settings) -> dict:
 
 
 def run_id(config: RunConfig) -> str:
-    """A file name that reads: study--method--backbone--seed--hash."""
-    words = (config.study, config.method, config.backbone, f"seed{config.seed}", config_hash(config))
+    """A file name that reads: study--method[--side]--backbone--seed--hash."""
+    side = [",".join(config.side)] if config.side else []
+    words = (config.study, config.method, *side, config.backbone, f"seed{config.seed}", config_hash(config))
     return "--".join(words)

@@ -3,33 +3,22 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from cm3t.config import RunConfig
+from cm3t.controls import controls, drop
 from cm3t.data.clip import augment, normalise, unanchor
-from cm3t.metrics import subset_scores
+from cm3t.sets import ClipSet
+from cm3t.tasks import TASKS, Task, task_of
 
 EVAL_BATCH = 32  # clips; the scores do not depend on it
 
 
 class TrainingDiverged(ArithmeticError):
     """The loss stopped being a number; the message says where, and what to try."""
-
-
-@dataclass(frozen=True)
-class ClipSet:
-    """Decoded clips in memory: video uint8 (n, 3, T, H, W), target {head: (n,)}, subsets {name: bool (n,)}."""
-
-    video: Tensor
-    target: dict[str, Tensor]
-    subsets: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.video)
 
 
 def fit(
@@ -46,13 +35,12 @@ def fit(
     Rows are appended to `history` as they are made, so that an interrupted run keeps them.
     Raises TrainingDiverged when the loss is no longer finite.
 
-    Paper: Sec. 4 has no recipe. Choice: AdamW, linear warm-up, then a cosine to zero; the sum of the heads'
-    cross-entropies; every method sees the same clips under the same augmentation in the same order. The last
-    epoch's weights are the result: no epoch is selected. The linear probe could cache its features and does not:
-    augmentation changes them.
+    Paper: Sec. 4 has no recipe. Choice: AdamW, linear warm-up, then a cosine to zero; the loss of the clips' task;
+    every method sees the same clips under the same augmentation in the same order. The last epoch's weights are the
+    result: no epoch is selected. The linear probe could cache its features and does not: augmentation changes them.
     """
     history = [] if history is None else history
-    device = next(model.parameters()).device
+    task, device = task_of(data), next(model.parameters()).device
     rng = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
@@ -62,8 +50,11 @@ def fit(
         started, total = time.perf_counter(), 0.0
         for batch in torch.randperm(len(data), generator=rng).split(config.batch_size):
             video = augment(data.video[batch].to(device), rng, anchored=config.anchored)
-            logits = model(normalise(video))
-            loss = sum(F.cross_entropy(out, data.target[name][batch].to(device)) for name, out in logits.items())
+            inputs = data.inputs(batch, device)
+            if inputs and config.modality_dropout:
+                inputs["present"] = drop(inputs["present"], config.modality_dropout, rng)
+            outputs = model(normalise(video), **inputs)
+            loss = task.loss(outputs, {name: data.target[name][batch].to(device) for name in outputs})
             if not math.isfinite(loss.item()):
                 raise TrainingDiverged(
                     f"the loss is {loss.item()} in epoch {epoch} of {config.method} at lr {config.lr:g}; "
@@ -77,13 +68,30 @@ def fit(
         row = {"epoch": epoch, "loss": total / len(data), "lr": schedule.get_last_lr()[0]}
         row["tune"] = evaluate(model, tune, anchored=config.anchored)["all"] if tune else {}
         history.append(row | {"seconds": time.perf_counter() - started})
-        log(epoch_line(history, config.epochs))
+        log(epoch_line(history, config.epochs, task))
     return history
 
 
+def evaluate(
+    model: nn.Module, data: ClipSet, *, anchored: bool = True, controlled: bool = False
+) -> dict[str, dict[str, float]]:
+    """{subset: {metric: value, n}} of a model in eval mode, by the clips' task.
+
+    `controlled` adds, as further subsets, the scores of `all` under every control: no_audio, shuffled_audio,
+    muted_audio, .., no_side (`controls.controls`).
+    """
+    task = task_of(data)
+    target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
+    found = task.scores(predict(model, data, anchored=anchored), target, subsets, data.groups)
+    for name, clips in controls(data) if controlled else ():
+        everything = {"all": subsets["all"]}
+        found[name] = task.scores(predict(model, clips, anchored=anchored), target, everything, data.groups)["all"]
+    return {name: scores for name, scores in found.items() if scores["n"]}  # tune has no unseen participants
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[str, dict[str, float]]:
-    """{subset: {verb_top1, noun_top1, action_top1, ..., n}} of a model with heads verb and noun, in eval mode.
+def predict(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[str, np.ndarray]:
+    """What the heads say of all clips in eval mode: {head: float32 (n, c)}, before softmax or sigmoid.
 
     Without anchoring every clip is shifted (and flipped) once, the same way for every model.
     """
@@ -94,12 +102,10 @@ def evaluate(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[
     for batch in torch.arange(len(data)).split(EVAL_BATCH):
         video = data.video[batch].to(device)
         video = video if anchored else unanchor(video, rng)
-        parts.append({name: out.cpu() for name, out in model(normalise(video)).items()})
+        outputs = model(normalise(video), **data.inputs(batch, device))
+        parts.append({name: out.cpu() for name, out in outputs.items()})
     model.train(training)
-    logits = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-    target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
-    scores = subset_scores(logits, target, subsets)
-    return {name: found for name, found in scores.items() if found["n"]}  # tune has no unseen participants
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
 def rate(progress: float, warmup: float) -> float:
@@ -124,27 +130,25 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def epochs_to_converge(history: list[dict], tolerance: float = 0.01) -> int | None:
-    """The first epoch within 1 % (relative) of the best action accuracy on `tune`; None where nothing was scored.
+def epochs_to_converge(history: list[dict], task: Task = TASKS["actions"], *, tolerance: float = 0.01) -> int | None:
+    """The first epoch within 1 % (relative) of the best headline score on `tune`; None where nothing was scored.
 
     Paper: Tables 1 and 4 count epochs without saying how; this is our definition.
     """
-    scores = [row["tune"].get("action_top1") for row in history]
+    scores = [row["tune"].get(task.headline) for row in history]
     if not scores or None in scores:
         return None
-    return next(
-        row["epoch"] for row, score in zip(history, scores, strict=True) if score >= (1 - tolerance) * max(scores)
-    )
+    best = task.best(scores)
+    return next(row["epoch"] for row, score in zip(history, scores, strict=True) if task.within(score, best, tolerance))
 
 
-def epoch_line(history: list[dict], epochs: int) -> str:
-    """One line on the newest epoch: loss, accuracies on `tune`, seconds, and the time left."""
+def epoch_line(history: list[dict], epochs: int, task: Task = TASKS["actions"]) -> str:
+    """One line on the newest epoch: loss, the task's scores on `tune`, seconds, and the time left."""
     row = history[-1]
     left = (epochs - row["epoch"]) * sum(r["seconds"] for r in history) / len(history)
-    scores = "  ".join(
-        f"{name} {row['tune'][f'{name}_top1']:.1f}" for name in ("verb", "noun", "action") if row["tune"]
-    )
-    scores = f"  tune {scores} %" if scores else ""
+    shown = {name: row["tune"][name] for name in task.shown if row["tune"].get(name) is not None}
+    scores = "  ".join(f"{name.removesuffix('_top1')} {score:.{task.digits}f}" for name, score in shown.items())
+    scores = f"  tune {scores}{task.unit}" if scores else ""
     return (
         f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f}{scores}  "
         f"{row['seconds']:.1f} s, {duration(left)} left"

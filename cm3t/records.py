@@ -73,7 +73,12 @@ def command_line(config: RunConfig) -> str:
     skip = ("profile", "claims", "lr")
     changed = {name: value for name, value in given.items() if value != default[name] and name not in skip}
     flags = {"profile": config.profile} | changed | {"lr": config.lr}
-    return " ".join(["python -m cm3t.train", *(f"--{n.replace('_', '-')} {v}" for n, v in flags.items())])
+    return " ".join(["python -m cm3t.train", *(f"--{n.replace('_', '-')} {_joined(v)}" for n, v in flags.items())])
+
+
+def _joined(value):
+    """A sequence as one word, which a shell hands on and a table can compare: audio,flow."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def save_record(record: Record, folder: Path | str) -> Path:
@@ -147,10 +152,15 @@ def load_all(folder: Path | str) -> list[Record]:
 
 
 def to_frame(records: list[Record]) -> pd.DataFrame:
-    """One row a run: configuration, costs, and metrics as columns named split.subset.metric."""
+    """One row a run: configuration, costs, and metrics as columns named split.subset.metric.
+
+    A setting that came after a record was made is at its default; `side` and `caa_stages` are words, "audio,flow".
+    """
     rows = []
     for record in records:
-        row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | record.run_info["config"]
+        config = asdict(RunConfig()) | record.run_info["config"]
+        config |= {name: _joined(config[name]) for name in ("side", "caa_stages")}
+        row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | config
         row |= {name: record.train_info.get(name) for name in COSTS}
         row["device"] = record.meta_info.get("hardware", {}).get("device")
         for split, subsets in record.train_info.get("metrics", {}).items():

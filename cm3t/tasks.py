@@ -30,6 +30,7 @@ class Task:
     higher_is_better: bool
     shown: tuple[str, ...]  # what a line of progress shows
     unit: str
+    digits: int
     loss: Callable[[Outputs, Outputs], Tensor]
     scores: Callable[[Arrays, Arrays, Arrays, tuple[str, ...]], Scores]
     constant: Callable[[Outputs, Mapping[str, int]], dict[str, Tensor]]
@@ -92,17 +93,17 @@ def _means(target: Outputs, classes: Mapping[str, int]) -> dict[str, Tensor]:
 _TASKS = (
     Task(
         name="actions", heads=("verb", "noun"), headline="action_top1", higher_is_better=True,
-        shown=("verb_top1", "noun_top1", "action_top1"), unit=" %",
+        shown=("verb_top1", "noun_top1", "action_top1"), unit=" %", digits=1,
         loss=_cross_entropies, scores=_action_scores, constant=_frequencies,
     ),
     Task(
         name="behaviours", heads=("behaviour",), headline="map", higher_is_better=True,
-        shown=("map", "map_micro"), unit=" %",
+        shown=("map", "map_micro"), unit=" %", digits=1,
         loss=_binary_cross_entropy, scores=_behaviour_scores, constant=_base_rates,
     ),
     Task(
         name="traits", heads=("traits",), headline="mse", higher_is_better=False,
-        shown=("mse",), unit="",
+        shown=("mse",), unit="", digits=3,
         loss=_squared_error, scores=_trait_scores, constant=_means,
     ),
 )  # fmt: skip

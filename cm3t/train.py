@@ -1,6 +1,7 @@
 """One run from settings to record, and many: `python -m cm3t.train --method mhva+pt --seed 0 --profile smoke`.
 
-The loop itself is `cm3t.loop.fit`; here is what surrounds it: data, seeds, digests, records, resumption.
+The loop itself is `cm3t.loop.fit`, its steps are `cm3t.steps`; here is what surrounds them: seeds, digests, records,
+resumption.
 """
 
 import argparse
@@ -8,43 +9,57 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
-from functools import lru_cache, partial
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
 
-from cm3t import backbones
+from cm3t import steps
 from cm3t.backbones import weights
-from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve
-from cm3t.data import open_data
-from cm3t.loop import ClipSet, TrainingDiverged, duration, epochs_to_converge, evaluate, fit
+from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
+from cm3t.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
+from cm3t.sets import ClipSet, clip_of, decode, open_sets
+from cm3t.tasks import task_of
 
-__all__ = ["ClipSet", "TrainingDiverged", "evaluate", "fit", "run", "run_all"]
+__all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
 Log = Callable[[str], None]
 
 
-def run(config: RunConfig, out: Path | str | None = None, log: Log = print) -> Record:
+def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, keep: bool = False) -> Record:
     """Train and score one configuration; its record is written to `out` (results/local/<profile>/), or found there.
 
     A finished run with the same settings, data and weights is not run again. An interrupted one (Ctrl-C) leaves a
     record of status `cancelled`, one that raises leaves `failed`, and the exception goes on to the caller.
     The same seed, threads and machine give the same numbers.
+
+    A run with a side, unless it is `joint`, starts from a run of its own with pictures alone, which is found or made
+    first. `keep` asks for what was trained too (a run with a side always leaves it), in <out>/plugins/: a finished
+    run that has lost it is run again.
     """
-    if record := finished(config, out):
+    folder, record = folder_of(config, out), finished(config, out)
+    if record and (not keep or steps.is_kept(record, folder)):
         log(f"{record.run_id}: found, not run again")
         return record
+    if record:  # it takes the place of the run that lost its plugins, whichever study asked for that
+        config = replace(config, study=record.run_info["study"], claims=tuple(record.run_info["config"]["claims"]))
+    first = _first_step(config, out, log)
     sets = open_sets(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    info = {"status": "failed", "epochs": []}
+    info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
+    meta = provenance(device_name(device), **digests(config, out))
+    meta["hardware"]["threads"] = threads_of(config)
     started = time.perf_counter()
     try:
         with reproducible(config), peak_memory(info, device):
-            _train_and_score(config, sets, info, device, log)
+            model = _started(config, sets, info, device, first, folder)
+            _train_and_score(model, config, sets, info, log)
+        if keep or config.side:
+            info["plugins"] = steps.keep(model, folder, run_id(config))
         info["status"] = "ok"
     except KeyboardInterrupt:
         info["status"] = "cancelled"
@@ -54,34 +69,73 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print) -> R
         raise
     finally:
         info["seconds"] = time.perf_counter() - started
-        record = new_record(config, info, provenance(device_name(device), **digests(config)))
-        path = save_record(record, folder_of(config, out))
+        record = new_record(config, info, meta)
+        path = save_record(record, folder)
         log(f"{record.run_id}: {info['status']} after {duration(info['seconds'])}")
     return load_run(path)
 
 
-def _train_and_score(config: RunConfig, sets: dict, info: dict, device: torch.device, log: Log) -> None:
-    """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
-    train, tune = decode(sets["train"]), decode(sets["tune"])
+def _first_step(config: RunConfig, out: Path | str | None, log: Log) -> Record | None:
+    """The run with pictures alone that a run with a side starts from, found or made; None where there is none."""
+    if not config.side or config.regime == "joint":
+        return None
+    log(f"{config.method} with {', '.join(config.side)} starts from {config.plugins.vision.name} with pictures alone")
+    return run(vision_run(config), out, log, keep=True)
+
+
+def _started(
+    config: RunConfig, sets: dict, info: dict, device: torch.device, first: Record | None, folder: Path
+) -> CM3T:
+    """The model as training finds it."""
+    clips = decode(sets["train"], config.side)
     torch.manual_seed(config.seed)
-    model = build(config, sets["train"]).to(device)
+    model = build(config, sets["train"], clips).to(device)
+    if first:
+        model.load_plugins(steps.plugins_path(folder, first.run_id))
+        info["steps"].append(steps.first_step(first))
+    steps.initialise(model, steps.init_files(config, folder))
+    return model
+
+
+def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log) -> None:
+    """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
+    train, tune = (decode(sets[split], config.side) for split in ("train", "tune"))
     summary, before = model.summary(), model.backbone_digest()
     info |= {"trainable": summary.trainable, "share": summary.share, "denominator": summary.denominator}
     info |= {"backbone_parameters": summary.reference}
-    fit(model, train, config, tune=tune, history=info["epochs"], log=log)
+    if config.side:
+        steps.fit_stages(model, train, tune, config, info, log)
+        info["epochs_to_converge"] = info["steps"][-1]["epochs_to_converge"]
+    else:
+        fit(model, train, config, tune=tune, history=info["epochs"], log=log)
+        info["epochs_to_converge"] = epochs_to_converge(info["epochs"], task_of(train))
     if model.frozen and model.backbone_digest() != before:
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
-    info["epochs_to_converge"] = epochs_to_converge(info["epochs"])
     info["metrics"] = {config.score_split: score(model, sets, config)}
 
 
 def score(model: CM3T, sets: dict, config: RunConfig) -> dict[str, dict[str, float]]:
-    """Scores of the split that counts, by subset; each further filming of validation is a subset, gap1 to gap3."""
-    scores = evaluate(model, decode(sets[config.score_split]), anchored=config.anchored)
+    """Scores of the split that counts, by subset; each further filming of validation is a subset, gap1 to gap3.
+
+    With a side, the controls are subsets too: see `loop.evaluate`.
+    """
+    clips = decode(sets[config.score_split], config.side)
+    scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side))
     for name, data in sets.items():
         if name.startswith("gap"):
-            scores[name] = evaluate(model, decode(data), anchored=config.anchored)["all"]
+            scores[name] = evaluate(model, decode(data, config.side), anchored=config.anchored)["all"]
     return scores
+
+
+def restore(config: RunConfig, out: Path | str | None = None) -> CM3T:
+    """The trained model of a finished run that kept its plugins (one with a side does); ConfigError without it."""
+    record, folder = finished(config, out), folder_of(config, out)
+    if record is None or not steps.is_kept(record, folder):
+        raise ConfigError(f"{folder} does not hold what {run_id(config)} trained; run(config, keep=True) makes it")
+    train = open_sets(config)["train"]
+    model = build(config, train, decode(train, config.side))
+    model.load_plugins(steps.plugins_path(folder, record.run_id))
+    return model.eval()
 
 
 def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Log = print) -> list[Record]:
@@ -107,7 +161,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
 
 def finished(config: RunConfig, out: Path | str | None = None) -> Record | None:
     """The record of a finished run with these settings, data and weights; else None."""
-    return find_record(folder_of(config, out), config_hash(config), **digests(config))
+    return find_record(folder_of(config, out), config_hash(config), **digests(config, out))
 
 
 def folder_of(config: RunConfig, out: Path | str | None) -> Path:
@@ -115,70 +169,44 @@ def folder_of(config: RunConfig, out: Path | str | None) -> Path:
     return Path(out) if out else local_dir(config.profile)
 
 
-def digests(config: RunConfig) -> dict[str, str]:
-    """What the data and the weights of a run are, in a few digits each."""
+def digests(config: RunConfig, out: Path | str | None = None) -> dict[str, str]:
+    """What the data and the weights of a run are, and what its modalities start from, in a few digits each."""
     found = {"data": open_sets(config)["train"].digest, "weights": "random"}
     if config.weights and config.plugins.trains != "scratch":
         found["weights"] = weights.digest(weights.resolve(config.backbone, config.weights))
+    if files := steps.init_files(config, folder_of(config, out)):
+        found["init"] = " ".join(f"{name}:{weights.digest(path)}" for name, path in sorted(files.items()))
     return found
 
 
-def build(config: RunConfig, data) -> CM3T:
-    """The model of a run, with a head for every verb and noun class of the data set."""
+def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
+    """The model of a run, with a head for every target of the data set and the modalities of the decoded `clips`."""
     method, clip = config.plugins, clip_of(config)
-    return create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
-
-
-def clip_of(config: RunConfig) -> tuple[int, int, int]:
-    """(T, H, W) of a run's clips: the backbone's own where the settings leave it open."""
-    with torch.device("meta"):
-        frames, height, width = backbones.backbone(config.backbone).clip
-    return config.frames or frames, config.size or height, config.size or width
-
-
-def open_sets(config: RunConfig) -> dict:
-    """The data sets that a run reads: train, tune, and validation as filmed and refilmed where it is to be scored."""
-    frames, size, _ = clip_of(config)
-    common = dict(name=config.data, root=config.root, frames=frames, size=size)
-    limits = {"train": config.train_clips, "tune": config.eval_clips, "validation": config.eval_clips}
-    if config.score_split == "tune":
-        del limits["validation"]
-    sets = {split: open_set(split=split, limit=limit, **common) for split, limit in limits.items()}
-    if "validation" in sets:
-        sets["validation"] = open_set(split="validation", limit=config.eval_clips, gap=config.gap, **common)
-        for gap in sets["validation"].gaps if not config.gap else ():
-            sets[f"gap{gap}"] = open_set(split="validation", limit=config.eval_clips, gap=gap, **common)
-    return sets
-
-
-@lru_cache(maxsize=16)
-def open_set(*, name: str, split: str, gap: int = 0, **options):
-    """One split, opened (not decoded) once for all runs of this process."""
-    data = open_data(name, split=split, gap=gap, **options)
-    if not len(data):
-        raise ValueError(f"the {split} split of {name} is empty: {options}")
-    return data
-
-
-@lru_cache(maxsize=8)
-def decode(data) -> ClipSet:
-    """All clips of a data set in memory; runs of one process share them."""
-    return ClipSet(data.decode_all(), data.targets, data.subsets)
+    model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
+    encoder = None if config.side_encoder == "none" else config.side_encoder
+    for name in config.side:
+        _, length, width = clips.side[name].shape
+        model.add_modality(name, width, length=length, encoder=encoder)
+    return model
 
 
 @contextmanager
 def reproducible(config: RunConfig) -> Iterator[None]:
     """The profile's threads and determinism and the run's seed, for the length of a run."""
-    profile = PROFILES[config.profile]
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(profile.threads or threads)
-    torch.use_deterministic_algorithms(profile.deterministic, warn_only=True)
+    torch.set_num_threads(threads_of(config))
+    torch.use_deterministic_algorithms(PROFILES[config.profile].deterministic, warn_only=True)
     torch.manual_seed(config.seed)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
+
+
+def threads_of(config: RunConfig) -> int:
+    """Threads that a run computes with: the profile's, or as torch finds."""
+    return PROFILES[config.profile].threads or torch.get_num_threads()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cm3t import config
-from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for
+from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for, vision_run
 from cm3t.methods import AdapterSpec, parse_method
 
 
@@ -55,6 +55,20 @@ def test_open_settings_come_from_the_profile():
         ({"data": "epik"}, ["epik", "did you mean 'epic'"]),
         ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
         ({"method": None}, ["method=None"]),
+        ({"side": "audio"}, ["('audio',)", "does not say how", "mhva+pt+caa", "mhva+pt+late"]),
+        ({"method": "mhva+pt+caa"}, ["none is given", "side=", "audio, flow"]),
+        ({"method": "mhva+caa", "side": "sound"}, ["rooms-kitchen has no modality 'sound'", "audio, flow"]),
+        ({"method": "mhva+caa", "side": "flow", "data": "udiva"}, ["'flow'", "audio, transcript"]),
+        ({"method": "mhva+caa", "side": "flow", "regime": "step"}, ["did you mean 'steps'"]),
+        ({"method": "mhva+late", "side": "flow", "regime": "apart"}, ["'apart'", "mhva+late"]),
+        ({"regime": "joint"}, ["regime='joint'", "side=..."]),
+        ({"modality_dropout": 0.5}, ["modality_dropout=0.5", "leave it out"]),
+        ({"method": "mhva+caa", "side": "flow", "modality_dropout": 1}, ["out of range", "0.9"]),
+        ({"init": "some.safetensors"}, ["init='some.safetensors'", "side"]),
+        ({"caa_form": "double"}, ["caa_form", "leave it out"]),
+        ({"method": "mhva+caa", "side": "flow", "caa_form": "doble"}, ["did you mean 'double'"]),
+        ({"method": "mhva+caa", "side": "flow", "caa_stages": "three"}, ["caa_stages='three'", "int"]),
+        ({"data": "rooms-diad"}, ["did you mean 'rooms-dyad'"]),
     ],
 )
 def test_a_wrong_setting_names_itself_and_the_remedy(given, words):
@@ -98,6 +112,24 @@ def test_the_hash_sees_numbers_and_nothing_else():
 def test_the_hash_of_released_settings_never_changes():
     """A new setting is off by default and its default is not hashed, so published records stay findable."""
     assert config_hash(resolve("full", method="mhva+pt", seed=3, lr=1e-3)) == "a1033940f176"
+
+
+def test_modalities_are_a_sorted_set_and_enter_the_hash():
+    both = resolve(method="mhva+pt+caa", side="flow, audio", caa_stages="4,3")
+    assert both.side == ("audio", "flow") and both.caa_stages == (3, 4) and both.regime == "steps"
+    given = dict(method="mhva+pt+caa", side="audio")
+    moved = [{}, {"side": "flow"}, {"regime": "joint"}, {"modality_dropout": 0.2}, {"caa_form": "standard"}]
+    moved += [{"caa_join": "add"}, {"caa_stages": [4]}, {"init": "x"}, {"method": "mhva+pt+mmca"}]
+    assert len({config_hash(resolve(**(given | change))) for change in moved}) == len(moved)
+    assert run_id(resolve(**given)).startswith("adhoc--mhva+pt+caa--audio--video_swin_mini--seed0--")
+
+
+def test_the_first_step_is_the_run_with_pictures_alone():
+    given = dict(seed=3, epochs=5, score_split="tune", data="rooms-group")
+    cross = dict(side="audio", caa_form="standard", modality_dropout=0.1, init="x", lr=0.02, claims=("a",))
+    first = vision_run(resolve("quick", method="mhva+pt+caa", **given, **cross))
+    assert first == resolve("quick", method="mhva+pt", **given)
+    assert vision_run(resolve(method="full+caa", side="flow", regime="joint")).method == "full"
 
 
 def test_the_hash_is_the_same_in_another_process():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cm3t import backbones, loop, train
+from cm3t import backbones, loop, sets, train
 from cm3t.config import config_hash, local_dir, resolve
 from cm3t.loop import ClipSet, TrainingDiverged, epochs_to_converge, fit, parameter_groups, rate
 from cm3t.model import create
@@ -42,10 +42,11 @@ def toy(monkeypatch):
     def open_toy(name, root=None, split="train", gap=0, limit=None, **options):
         return Toy(limit or 24, seed=["train", "tune", "validation"].index(split) + 10 * gap, gaps=(1,))
 
-    monkeypatch.setattr(train, "open_data", open_toy)
-    monkeypatch.setitem(backbones._SPECS, "video_swin_mini", SMALL_SWIN | dict(clip=(2, 24, 24), prefix_length=2))
-    train.open_set.cache_clear()
-    train.decode.cache_clear()
+    monkeypatch.setattr(sets, "open_data", open_toy)
+    spec = SMALL_SWIN | dict(make="video_swin:VideoSwin", clip=(2, 24, 24), prefix_length=2)
+    monkeypatch.setitem(backbones._SPECS, "video_swin_mini", spec)
+    sets._open_set.cache_clear()
+    sets._video.cache_clear()
 
 
 def settings(**given):
@@ -100,7 +101,7 @@ def test_a_record_holds_what_was_found():
 
 def test_scoring_tune_never_opens_validation(monkeypatch):
     config = settings(score_split="tune", method="linear")
-    monkeypatch.setattr(train, "open_data", refuse_validation(train.open_data))
+    monkeypatch.setattr(sets, "open_data", refuse_validation(sets.open_data))
     assert set(train.run(config, log=quiet).train_info["metrics"]) == {"tune"}
 
 
@@ -227,6 +228,6 @@ def test_the_command_runs_one_configuration_and_explains_mistakes(tmp_path, caps
 
 
 def test_an_empty_split_says_so(monkeypatch):
-    monkeypatch.setattr(train, "open_data", lambda name, **options: Toy(0, 0))
+    monkeypatch.setattr(sets, "open_data", lambda name, **options: Toy(0, 0))
     with pytest.raises(ValueError, match="train split .* is empty"):
         train.run(settings(), log=quiet)

@@ -1,0 +1,65 @@
+"""What a modality is worth: the same clips without it, with another clip's, or with silence in its place."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from cm3t.sets import ClipSet
+from cm3t.tasks import task_of
+
+SEED = 0  # of the exchange and of what is dropped: the same for every model and run
+
+
+def controls(clips: ClipSet) -> Iterator[tuple[str, ClipSet]]:
+    """(name, clips) of every control: no_X, shuffled_X and muted_X for each modality X, then no_side.
+
+    no_X: X is absent. shuffled_X: every clip has another clip's X, so that what X tells is wrong, and how it looks is
+    not. muted_X: X is there, and all zeros. no_side: nothing but pictures.
+    """
+    for name in clips.side:
+        yield f"no_{name}", clips.only(*(other for other in clips.side if other != name))
+        yield f"shuffled_{name}", shuffled(clips, name)
+        yield f"muted_{name}", replace(clips, side=clips.side | {name: torch.zeros_like(clips.side[name])})
+    if clips.side:
+        yield "no_side", clips.only()
+
+
+def shuffled(clips: ClipSet, name: str) -> ClipSet:
+    """Every clip with another clip's tokens of one modality (and its absence); no clip keeps its own."""
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(SEED))
+    source = torch.empty_like(order)
+    source[order] = order.roll(1)
+    side, present = (own | {name: own[name][source]} for own in (clips.side, clips.present))
+    return replace(clips, side=side, present=present)
+
+
+def dropped(clips: ClipSet, name: str, share: float) -> ClipSet:
+    """A share of the clips (0..1) without a modality; a larger share takes it from these and from more."""
+    rank = torch.rand(len(clips), generator=torch.Generator().manual_seed(SEED)).argsort().argsort()
+    kept = rank >= round(share * len(clips))
+    return replace(clips, present=clips.present | {name: clips.present[name] & kept})
+
+
+def drop(present: dict[str, Tensor], chance: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Modality dropout: each clip of a batch goes without each of its modalities by chance. present {name: (B,)}."""
+    return {
+        name: own & (torch.rand(len(own), generator=generator) >= chance).to(own.device)
+        for name, own in present.items()
+    }
+
+
+def trivial_scores(train: ClipSet, clips: ClipSet) -> dict[str, dict[str, float | None]]:
+    """Scores of the best constant answer, learned from `train`: what a model that looks at nothing would reach."""
+    task = task_of(clips)
+    classes = {name: _classes(name, train, clips) for name in train.target}
+    outputs = {name: row.expand(len(clips), -1).numpy() for name, row in task.constant(train.target, classes).items()}
+    target, subsets = ({k: v.numpy() for k, v in own.items()} for own in (clips.target, clips.subsets))
+    return task.scores(outputs, target, subsets, clips.groups)
+
+
+def _classes(name: str, *sets: ClipSet) -> int:
+    """How many classes of a head occur; a head of several outputs has as many columns."""
+    first = sets[0].target[name]
+    return first.shape[1] if first.ndim > 1 else 1 + max(int(clips.target[name].max()) for clips in sets)
