@@ -121,3 +121,16 @@ def check_stale(function: Callable[[list[Record]], str]) -> str:
     if answer == records[3].run_id:
         return "not yet: a high score is no reason to throw a run away"
     return "not yet: what must be equal in all runs of an average?"
+
+
+def check_dead(function: Callable[[Tensor, Tensor], tuple[float, float]]) -> str:
+    """Try a function of E (l, C) and W (C, C) that returns the dead fractions of E under ReLU(E) W and ReLU(E W)."""
+    rng = torch.Generator().manual_seed(0)
+    embedding, weight = torch.randn(8, 64, generator=rng), torch.randn(64, 64, generator=rng)
+    answer = function(embedding, weight)
+    if answer is None:
+        return "not yet: return two fractions"
+    first, second = answer
+    if abs(first - (embedding <= 0).float().mean().item()) > 1e-6:
+        return f"not yet: {first:.2f} of E without gradient under ReLU(E) W? Which entries does ReLU stop?"
+    return "right: half of E would never move" if second == 0 else "not yet: the second fraction is too high"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cm3t import config, figures, notebooks, show, study
+from cm3t import config, figures, notebooks, plans, show, study
 from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.figures import label
 from cm3t.ledger import ledger
@@ -93,7 +93,7 @@ def group_table(frame: pd.DataFrame, number: str, group: str) -> pd.DataFrame:
     """The variants of one group of a study, each against the first that ran, as text; empty if none did."""
     if group == "tuning":
         return pd.DataFrame()
-    variants = [v for v in study.STUDIES[number][group] if len(select(frame, **v.settings))]
+    variants = [v for v in plans.STUDIES[number][group] if len(select(frame, **v.settings))]
     against = {f"minus {variants[0].label}": variants[0]} if variants else {}
     return show.in_words(study.compare(frame, variants, against))
 
@@ -196,7 +196,7 @@ def write_all(profile: str | None = None) -> list[Path]:
             made += save_table(methods_table(frame, GAPS), tables / "02_gap", "Ever further from training", note)
         made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
-        for number, group in ((number, group) for number, groups in study.STUDIES.items() for group in groups):
+        for number, group in ((number, group) for number, groups in plans.STUDIES.items() for group in groups):
             if len(table := group_table(frame, number, group)):
                 made += save_table(table, tables / f"{number}_{group}", f"Notebook {number}, {group}", note)
         title = f"rooms-kitchen (synthetic), profile {profile}"

@@ -12,24 +12,15 @@ from scipy.special import stdtrit
 from cm3t.methods import OVERRIDES, parse_method
 
 SCORE = "validation.all.action_top1"
-# What a table means when it does not say otherwise: the method's own values, validation as filmed.
+# What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
-
+PLAIN |= {"side": (), "regime": "steps", "modality_dropout": 0.0, "init": None}
+# These too, where a frame holds several: the embedded kitchen with its own backbone, and all its training clips.
+USUAL = {"data": "rooms-kitchen", "backbone": "video_swin_mini", "train_clips": None}
 
 # What makes two runs rows of one table cell, and the settings that may tell them apart unseen.
-SAME = ("method", *PLAIN, "data", "backbone")
-UNNAMED = (
-    "lr",
-    "epochs",
-    "batch_size",
-    "train_clips",
-    "eval_clips",
-    "weights",
-    "weight_decay",
-    "warmup",
-    "frames",
-    "size",
-)
+SAME = ("method", *PLAIN, *USUAL)
+UNNAMED = ("lr", "epochs", "batch_size", "eval_clips", "weights", "weight_decay", "warmup", "frames", "size")
 
 
 @dataclass(frozen=True)
@@ -70,21 +61,30 @@ def interval(values) -> Interval:
 
 
 def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
-    """The runs of a configuration: what is named must match, what is not must be plain (see PLAIN).
+    """The runs of a configuration: what is named must match, what is not must be plain (see PLAIN, USUAL).
 
-    Give `name=any` to let a setting vary; a method may be written in any order of its words. ValueError if two
-    of the runs are the same but for a setting that nobody named, such as the learning rate.
+    Give `name=any` to let a setting vary; a method may be written in any order of its words. A run that started from
+    another's plugins is found by any `init`. ValueError if two of the runs are the same but for a setting that nobody
+    named, such as the learning rate.
     """
     if "method" in wanted and wanted["method"] is not any:
         wanted["method"] = parse_method(wanted["method"]).name
-    for name, value in (PLAIN | wanted).items():
-        if value is any or not len(frame):
-            continue
-        column = frame[name]
-        frame = frame[column.isna() if value is None else column == value]
+    usual = {name: value for name, value in USUAL.items() if len(frame) and frame[name].nunique(dropna=False) > 1}
+    for name, value in (usual | PLAIN | wanted).items():
+        if value is not any and len(frame):
+            frame = frame[_matches(frame[name], value)]
     if (PLAIN | wanted)["score_split"] == "validation":  # a sweep on `tune` has many runs of one seed, rightly
         _refuse_twins(frame)
     return frame
+
+
+def _matches(column: pd.Series, value) -> pd.Series:
+    """Which rows hold a wanted value; sequences stand in a frame as words, "audio,flow"."""
+    if column.name == "init" and value is not None:
+        return column.notna()
+    if isinstance(value, tuple | list):
+        value = ",".join(map(str, value))
+    return column.isna() if value is None else column == value
 
 
 def _refuse_twins(frame: pd.DataFrame) -> None:

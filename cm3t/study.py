@@ -1,89 +1,20 @@
-"""Which runs answer a notebook's question: groups of variants, and which groups run at which profile.
+"""From the plans of `plans.py` to runs, and from records back to their tables.
 
-A notebook asks for `configs("02", profile)` and hands them to `train.run_all`; tables and figures go through the same
-`Variant`s, so that a run and its row cannot drift apart. No tensors here.
+A notebook asks for `configs("02", profile)` and hands them to `train.run_all`; `compare` makes a table of what was
+recorded. No tensors here.
 """
 
 import json
-from dataclasses import dataclass, field
 
 import pandas as pd
 
 from cm3t.coerce import ConfigError, nearest
-from cm3t.config import OVERRIDES, PROFILES, RunConfig, resolve, results_dir, seeds_for, tuning_key
+from cm3t.config import OVERRIDES, PROFILES, RunConfig, config_hash, resolve, results_dir, run_id, seeds_for, tuning_key
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
+from cm3t.plans import ALIKE, HEADLINES, LOWER, PLAN, RATES, STUDIES, Variant
 from cm3t.records import write_json
-from cm3t.stats import PLAIN, SCORE, Interval, interval, paired, select
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of a table: how it is called there, and the settings that make it differ from the defaults."""
-
-    label: str
-    settings: dict = field(hash=False)
-
-
-# Choice: controlled comparisons are made at MHVA's own bottleneck, r = C / 4; the main table at each method's preset.
-R = {"reduction": 4}
-# One shared adapter with MHVA's two other factors (learned scale, normed input): cells are all that differs.
-SHARED = {"method": "adaptformer+scale+norm"}
-WIDE = SHARED | R | {"match_cells": 2}
-
-ADAPTFORMER = Variant("AdaptFormer, r = C/4", {"method": "adaptformer"} | R)
-EQUAL = Variant("shared, equal parameters", WIDE)
-MHVA = Variant("MHVA", {"method": "mhva"})
-MAIN = (
-    Variant("linear probe", {"method": "linear"}),
-    Variant("AdaptFormer", {"method": "adaptformer"}),
-    Variant("PT", {"method": "pt"}),
-    Variant("AdaptFormer + PT", {"method": "adaptformer+pt"}),
-    MHVA,
-    Variant("MHVA + PT", {"method": "mhva+pt"}),
-    Variant("full fine-tuning", {"method": "full"}),
-)
-LADDER = (
-    ADAPTFORMER,
-    Variant("+ cells", {"method": "adaptformer+cells"} | R),
-    Variant("+ learned scale", {"method": "adaptformer+scale"} | R),
-    Variant("+ normed input", {"method": "adaptformer+norm"} | R),
-    Variant("all three (MHVA)", MHVA.settings),
-)
-REDUCTIONS = (16, 8, 4, 2)
-BOTTLENECK = tuple(Variant(f"shared, r = C/{k}", SHARED | {"reduction": k}) for k in REDUCTIONS) + tuple(
-    Variant(f"MHVA, r = C/{k}", MHVA.settings | ({} if k == 4 else {"reduction": k})) for k in REDUCTIONS
-)
-CELLS = (
-    Variant("1 cell (shared)", SHARED | R),
-    Variant("2 x 2 cells (MHVA)", MHVA.settings),
-    Variant("3 x 3 cells", {"method": "mhva", "cells": 3}),
-)
-ANCHORING = (
-    EQUAL,
-    MHVA,
-    Variant("shared, equal parameters, not anchored", WIDE | {"anchored": False}),
-    Variant("MHVA, not anchored", MHVA.settings | {"anchored": False}),
-)
-# What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
-TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-
-STUDIES = {
-    "02": {
-        "core": (ADAPTFORMER, EQUAL, MHVA),
-        "essential": (MAIN[0], MAIN[3], MAIN[5], MAIN[6]),
-        "main": MAIN,
-        "ladder": LADDER,
-        "bottleneck": BOTTLENECK,
-        "cells": CELLS,
-        "anchoring": ANCHORING,
-        "tuning": TUNED,
-    }
-}
-# Which groups run at which profile. The sweep of learning rates is asked for by name and runs apart.
-EVERYTHING = ("core", "essential", "main", "ladder", "bottleneck", "cells", "anchoring")
-PLAN = {"02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")}}
+from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select
 
 
 def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
@@ -111,12 +42,17 @@ def configs(study: str, profile: str, *, groups=(), seeds=(), **common) -> list[
                 found.append(_config(study, profile, variant, common | {"seed": seed}))
     once = {}
     for config in found:
-        once.setdefault(json.dumps(_identity(config), sort_keys=True), config)
+        once.setdefault(config_hash(config), config)
     return sorted(once.values(), key=lambda config: config.seed)
 
 
 def _config(study: str, profile: str, variant: Variant, given: dict) -> RunConfig:
-    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **variant.settings, **given)
+    """One run: the variant's settings, the released learning rate, and the run it starts from where it names one."""
+    settings = variant.settings
+    if donor := settings.get("init"):
+        started = _config(study, profile, Variant("", donor), {"seed": given["seed"]})
+        settings = settings | {"init": run_id(started)}
+    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **given | settings)
     rate = released().get(rate_key(config), {}).get("lr")
     return config if rate is None or given.get("lr") else resolve(**_fields(config) | {"lr": rate})
 
@@ -131,16 +67,9 @@ def _fields(config: RunConfig) -> dict:
     return {name: getattr(config, name) for name in RunConfig.__dataclass_fields__}
 
 
-def _identity(config: RunConfig) -> dict:
-    """What makes two runs the same one, however their methods are spelled."""
-    drop = ("method", "study", "claims", *OVERRIDES)
-    plain = {name: value for name, value in _fields(config).items() if name not in drop}
-    return plain | {"plugins": _plugins(_fields(config))}
-
-
 def _plugins(settings: dict) -> str:
     method = parse_method(settings["method"], **{name: settings.get(name) for name in OVERRIDES})
-    return f"{method.trains} {method.adapter} {method.prefix}"
+    return f"{method.trains} {method.adapter} {method.prefix} {method.cross}"
 
 
 def claims_of(settings: dict) -> tuple[str, ...]:
@@ -154,7 +83,9 @@ def claims_of(settings: dict) -> tuple[str, ...]:
 
 
 def _conditions(settings: dict) -> tuple:
-    return _plugins(settings), *(settings.get(name, PLAIN[name]) for name in ("anchored", "gap", "score_split"))
+    """What makes two variants one: the same plugins under the same conditions."""
+    plain = {name: value for name, value in (PLAIN | USUAL).items() if name not in OVERRIDES}
+    return _plugins(settings), *(str(settings.get(name, value)) for name, value in plain.items())
 
 
 def variant(study: str, label: str) -> Variant:
@@ -224,24 +155,28 @@ def released() -> dict[str, dict]:
 
 def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge}}, for `release_rates`."""
-    metric = SCORE.replace("validation", "tune", 1)
     tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
     found = {}
     for row in tuned.to_dict("records"):
         key = tuning_key(row["data"], row["backbone"], row["method"])
         key += f" match_cells={int(row['match_cells'])}" if pd.notna(row["match_cells"]) else ""
-        found.setdefault(key, {})[row["lr"]] = row[metric]
+        found.setdefault(key, {})[row["lr"]] = row[f"tune.all.{headline(row['data'])}"]
     _check_equal_effort(found)
-    winners = {key: max(sorted(tried), key=tried.get) for key, tried in found.items()}
-    return {
-        key: {
+    winners = {}
+    for key, tried in sorted(found.items()):
+        lr = (min if headline(key.split("/")[0]) in LOWER else max)(sorted(tried), key=tried.get)
+        winners[key] = {
             "lr": lr,
-            "score": found[key][lr],
-            "tried": {f"{rate:g}": found[key][rate] for rate in sorted(found[key])},
-            "at_edge": lr in (min(found[key]), max(found[key])),
+            "score": tried[lr],
+            "tried": {f"{rate:g}": tried[rate] for rate in sorted(tried)},
+            "at_edge": lr in (min(tried), max(tried)),
         }
-        for key, lr in sorted(winners.items())
-    }
+    return winners
+
+
+def headline(data: str) -> str:
+    """The measure by which a data set's runs are compared: action_top1 (%), map (%) or mse (lower is better)."""
+    return HEADLINES[next(room for room, like in ALIKE.items() if data in like)]
 
 
 def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:

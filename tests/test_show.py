@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cm3t import show, study
+from cm3t import plans, show
 from cm3t.figures import MHVA, PREFIX
 from cm3t.stats import Interval
 
@@ -66,6 +66,6 @@ def test_the_equation_map_is_true_and_notices_when_it_is_not(monkeypatch):
 
 
 def test_every_planned_variant_has_a_colour_and_figure_2_draws():
-    assert all(show.variant_colour(v.label) for group in study.STUDIES["02"].values() for v in group)
+    assert all(show.variant_colour(v.label) for group in plans.STUDIES["02"].values() for v in group)
     assert show.figure_2().axes
     assert "python" in show.stamp()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from cm3t import config as settings_of
+from cm3t import plans
 from cm3t import study as plan
 from cm3t.coerce import ConfigError
 from cm3t.config import PROFILES
@@ -17,15 +18,16 @@ from cm3t.stats import Interval, select
 
 
 def test_every_profile_has_a_plan_whose_groups_exist():
-    for name, by_profile in plan.PLAN.items():
+    for name, by_profile in plans.PLAN.items():
         assert set(by_profile) == set(PROFILES)
         assert all(plan.groups_for(name, profile) for profile in PROFILES)
-        assert all(group in plan.STUDIES[name] for groups in by_profile.values() for group in groups)
+        assert all(group in plans.STUDIES[name] for groups in by_profile.values() for group in groups)
 
 
+@pytest.mark.parametrize("number", plans.STUDIES)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_no_run_is_planned_twice_and_seeds_come_in_rounds(profile):
-    configs = plan.configs("02", profile)
+def test_no_run_is_planned_twice_and_seeds_come_in_rounds(profile, number):
+    configs = plan.configs(number, profile)
     assert len({settings_of.config_hash(c) for c in configs}) == len(configs)
     assert [c.seed for c in configs] == sorted(c.seed for c in configs)
     assert {c.seed for c in configs} == set(PROFILES[profile].seeds)
@@ -36,21 +38,30 @@ def test_smoke_is_three_runs_and_quick_two_seeds_of_seven_variants():
     assert len(plan.configs("02", "quick")) == 2 * 7
 
 
-def test_every_planned_variant_is_found_again_by_its_own_settings(make_record):
-    wanted = plan.configs("02", "full", seeds=[0])
+@pytest.mark.parametrize("number", plans.STUDIES)
+def test_every_planned_variant_is_found_again_by_its_own_settings(number, make_record):
+    wanted = plan.configs(number, "full", seeds=[0])
     frame = to_frame([make_record(**c.__dict__) for c in wanted])
-    for group in plan.EVERYTHING:
-        for variant in plan.STUDIES["02"][group]:
+    for group in plans.PLAN[number]["full"]:
+        for variant in plans.STUDIES[number][group]:
             assert len(select(frame, **variant.settings)) == 1, variant.label
 
 
-def test_every_claim_of_the_notebook_has_both_its_sides_in_the_plan():
-    planned = {claim for c in plan.configs("02", "full", seeds=[0]) for claim in c.claims}
-    for claim in (c for c in CLAIMS if c.notebook == "02"):
-        assert claim.id in planned
-        for side in filter(None, (claim.ours, claim.against)):
-            known = [plan._conditions(v.settings) for g in plan.EVERYTHING for v in plan.STUDIES["02"][g]]
+def test_a_run_that_reuses_adapters_names_the_donor_of_its_own_seed():
+    for config in plan.configs("09", "full", groups=["reuse"], seeds=[0, 3]):
+        if config.init:
+            assert f"seed{config.seed}" in config.init and config.init.split("--")[1:3] == ["mhva+pt+caa", "audio"]
+            donors = [c for c in plan.configs("09", "full", groups=["reuse"], seeds=[config.seed]) if not c.init]
+            assert config.init in {settings_of.run_id(c) for c in donors}
+
+
+def test_every_claim_of_a_notebook_has_both_its_sides_in_its_plan():
+    for claim in (c for c in CLAIMS if c.notebook in plans.STUDIES and c.ours):
+        groups = [g for g in plans.STUDIES[claim.notebook] if g != "tuning"]
+        known = [plan._conditions(v.settings) for g in groups for v in plans.STUDIES[claim.notebook][g]]
+        for side in filter(None, (claim.ours, claim.against, *(claim.beyond or ()))):
             assert plan._conditions(side) in known, claim.id
+            assert claim.id in plan.claims_of(side)
 
 
 def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone():
@@ -59,14 +70,14 @@ def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone():
     for c in sweep:
         rates.setdefault(plan.rate_key(c), []).append(c.lr)
         assert (c.score_split, c.seed) == ("tune", 0)
-    assert len(rates) == len(plan.TUNED)
-    assert all(tuple(tried) == plan.RATES for tried in rates.values())
+    assert len(rates) == len(plans.TUNED)
+    assert all(tuple(tried) == plans.RATES for tried in rates.values())
     compared = {plan.rate_key(c) for c in plan.configs("02", "full", groups=["core", "main", "ladder"])}
     assert compared <= set(rates)
 
 
 def test_ladder_steps_differ_from_adaptformer_in_one_factor_each():
-    configs = [settings_of.resolve(**v.settings).plugins.adapter for v in plan.LADDER]
+    configs = [settings_of.resolve(**v.settings).plugins.adapter for v in plans.LADDER]
     first = configs[0]
 
     def changed(spec):
@@ -77,7 +88,7 @@ def test_ladder_steps_differ_from_adaptformer_in_one_factor_each():
 
 
 def test_the_equal_adapter_has_mhvas_parameters_to_within_its_biases():
-    shared, mhva = (create("video_swin_mini", **v.settings).summary().trainable for v in (plan.EQUAL, plan.MHVA))
+    shared, mhva = (create("video_swin_mini", **v.settings).summary().trainable for v in (plans.EQUAL, plans.MHVA))
     assert abs(shared - mhva) / mhva < 0.02
 
 
@@ -88,7 +99,7 @@ def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_r
         record = make_record(score=score, **c.__dict__)
         save_record(record, records_dir("full"))
     winners = plan.release_rates(to_frame(load_all(records_dir("full"))))
-    assert len(winners) == len(plan.TUNED)
+    assert len(winners) == len(plans.TUNED)
     assert winners["rooms-kitchen/video_swin_mini/mhva"]["at_edge"] is True
     assert json.loads((tmp_path / "results" / "tuning.json").read_text()) == winners
     rates = {c.match_cells: c.lr for c in plan.configs("02", "smoke")}
@@ -105,7 +116,7 @@ def test_unequal_tuning_is_refused_by_name(make_record):
 
 def test_a_comparison_pairs_by_seed_and_leaves_out_what_was_not_run(study):
     study("full", [("mhva", 45.0)])
-    table = plan.compare(to_frame(load_all(records_dir("full"))), plan.MAIN, {"- PT": plan.variant("02", "PT")})
+    table = plan.compare(to_frame(load_all(records_dir("full"))), plans.MAIN, {"- PT": plan.variant("02", "PT")})
     assert list(table["method"]) == ["MHVA"]
     assert table["score"].iloc[0].n == 5 and table["- PT"].iloc[0] is None
 
@@ -114,7 +125,7 @@ def test_an_interaction_is_the_difference_of_paired_differences(make_record):
     def runs(variant, scores):
         return [make_record("full", score=y, seed=seed, **variant.settings) for seed, y in enumerate(scores)]
 
-    shared, mhva, shared_moved, mhva_moved = plan.ANCHORING
+    shared, mhva, shared_moved, mhva_moved = plans.ANCHORING
     records = runs(shared, [40, 41]) + runs(mhva, [45, 47]) + runs(shared_moved, [30, 32]) + runs(mhva_moved, [31, 33])
     frame = to_frame(records)
     found = plan.interaction(frame, (mhva, shared), (mhva_moved, shared_moved))

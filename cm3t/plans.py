@@ -1,0 +1,202 @@
+"""Which runs answer a notebook's question: variants in groups, and which groups run at which profile.
+
+A group is a row of comparisons that share what they are compared with. Tables and figures go through the same
+`Variant`s as the runs, so that a run and its row cannot drift apart. Data, not code: `study.py` turns it into runs.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: how it is called there, and the settings that make it differ from the defaults."""
+
+    label: str
+    settings: dict = field(hash=False)
+
+
+# Choice: controlled comparisons are made at MHVA's own bottleneck, r = C / 4; the main table at each method's preset.
+R = {"reduction": 4}
+# One shared adapter with MHVA's two other factors (learned scale, normed input): cells are all that differs.
+SHARED = {"method": "adaptformer+scale+norm"}
+WIDE = SHARED | R | {"match_cells": 2}
+
+ADAPTFORMER = Variant("AdaptFormer, r = C/4", {"method": "adaptformer"} | R)
+EQUAL = Variant("shared, equal parameters", WIDE)
+MHVA = Variant("MHVA", {"method": "mhva"})
+MAIN = (
+    Variant("linear probe", {"method": "linear"}),
+    Variant("AdaptFormer", {"method": "adaptformer"}),
+    Variant("PT", {"method": "pt"}),
+    Variant("AdaptFormer + PT", {"method": "adaptformer+pt"}),
+    MHVA,
+    Variant("MHVA + PT", {"method": "mhva+pt"}),
+    Variant("full fine-tuning", {"method": "full"}),
+)
+LADDER = (
+    ADAPTFORMER,
+    Variant("+ cells", {"method": "adaptformer+cells"} | R),
+    Variant("+ learned scale", {"method": "adaptformer+scale"} | R),
+    Variant("+ normed input", {"method": "adaptformer+norm"} | R),
+    Variant("all three (MHVA)", MHVA.settings),
+)
+REDUCTIONS = (16, 8, 4, 2)
+BOTTLENECK = tuple(Variant(f"shared, r = C/{k}", SHARED | {"reduction": k}) for k in REDUCTIONS) + tuple(
+    Variant(f"MHVA, r = C/{k}", MHVA.settings | ({} if k == 4 else {"reduction": k})) for k in REDUCTIONS
+)
+CELLS = (
+    Variant("1 cell (shared)", SHARED | R),
+    Variant("2 x 2 cells (MHVA)", MHVA.settings),
+    Variant("3 x 3 cells", {"method": "mhva", "cells": 3}),
+)
+ANCHORING = (
+    EQUAL,
+    MHVA,
+    Variant("shared, equal parameters, not anchored", WIDE | {"anchored": False}),
+    Variant("MHVA, not anchored", MHVA.settings | {"anchored": False}),
+)
+# What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
+TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+
+# Notebook 03: what prefix tuning adds, and the two small changes of Sec. 3.2.2.
+PT, MHVA_PT, FULL = MAIN[2], MAIN[5], MAIN[6]
+PREFIXES = (PT, MHVA, MHVA_PT)
+ACTIVATION = (
+    MHVA_PT,
+    Variant("MHVA + PT, tanh", MHVA_PT.settings | {"activation": "tanh"}),
+    PT,
+    Variant("PT, tanh", PT.settings | {"activation": "tanh"}),
+)
+SCALE = (MHVA_PT, Variant("MHVA + PT, fixed scale", MHVA_PT.settings | {"learnable_scale": False}))
+LENGTHS = (1, 4, 16, 36)  # 4 is the mini backbone's own; 36 prefix tokens are as many as a window has tokens
+
+
+def longer(variant: Variant, length: int) -> Variant:
+    """The variant with another prefix length; the backbone's own keeps the run that is there already."""
+    return Variant(
+        f"{variant.label}, l = {length}", variant.settings | ({} if length == 4 else {"prefix_length": length})
+    )
+
+
+LENGTH = tuple(longer(v, length) for v in (PT, MHVA_PT) for length in LENGTHS)
+
+# Notebooks 04, 05, 07 and 09: modalities. A side is the method's own setting, not a data set's.
+BOTH = ("audio", "flow")
+CM3T = Variant("CM3T", {"method": "mhva+pt+caa", "side": BOTH})
+MODALITIES = (
+    MHVA_PT,
+    Variant("+ audio", CM3T.settings | {"side": ("audio",)}),
+    Variant("+ flow", CM3T.settings | {"side": ("flow",)}),
+    CM3T,
+)
+JOIN = (CM3T, Variant("joined by plain addition", CM3T.settings | {"caa_join": "add"}))
+SOURCE = (CM3T, Variant("generic features, not MHVA's bottleneck", CM3T.settings | {"caa_source": "generic"}))
+STAGES = (
+    CM3T,
+    Variant("in the first stage only", CM3T.settings | {"caa_stages": (1,)}),
+    Variant("in the last stage only", CM3T.settings | {"caa_stages": (3,)}),
+)
+REGIME = (
+    CM3T,
+    Variant("each modality apart, then the fusion", CM3T.settings | {"regime": "apart"}),
+    Variant("end to end", CM3T.settings | {"regime": "joint"}),
+)
+READINGS = (
+    CM3T,
+    Variant("standard attention", CM3T.settings | {"caa_form": "standard"}),
+    Variant("token gate", CM3T.settings | {"caa_form": "token_gate"}),
+)
+MMCA = Variant("MMCA", {"method": "mhva+pt+mmca", "side": BOTH})
+LATE = Variant("late fusion", {"method": "mhva+pt+late", "side": BOTH})
+RIVALS = (MHVA_PT, CM3T, MMCA, LATE)
+FULL_CAA = Variant("full fine-tuning + CAA", {"method": "full+caa", "side": BOTH})
+
+SIDES = {"rooms-kitchen": BOTH, "rooms-group": ("audio",), "rooms-dyad": ("audio", "transcript")}
+HEADLINES = {"rooms-kitchen": "action_top1", "rooms-group": "map", "rooms-dyad": "mse"}
+LOWER = ("mse",)  # headlines of which less is better
+ALIKE = {"rooms-kitchen": ("rooms-kitchen", "epic"), "rooms-group": ("rooms-group", "mpiigi")}
+ALIKE |= {"rooms-dyad": ("rooms-dyad", "udiva")}  # each room and the real set in whose place it stands
+
+
+def on(variant: Variant, data: str) -> Variant:
+    """The variant on another room, with that room's modalities if it has a side."""
+    if data == "rooms-kitchen":
+        return variant
+    side = {"side": SIDES[data]} if "side" in variant.settings else {}
+    return Variant(f"{variant.label}, {data}", variant.settings | {"data": data} | side)
+
+
+TABLE_4 = (FULL, MHVA_PT, FULL_CAA, CM3T)
+TASKS = {f"table 4, {data}": tuple(on(v, data) for v in TABLE_4) for data in SIDES}
+SIZES = (150, 300, 600)  # training clips; the kitchen has 1334
+SMALLER = tuple(
+    Variant(f"{v.label}, {n} clips", v.settings | {"train_clips": n}) for v in (MAIN[0], MHVA_PT, FULL) for n in SIZES
+)
+HARDENED = Variant("CM3T, modality dropout", CM3T.settings | {"modality_dropout": 0.3})
+MISSING = (CM3T, HARDENED, MMCA, LATE)
+# Reuse: the audio adapters of the kitchen, in the group and the dyad, with few clips and with all.
+DONOR = MODALITIES[1]
+FEW = 100
+SCARCE = tuple(
+    Variant(f"{data}, {n or 'all'} clips", DONOR.settings | {"data": data} | ({"train_clips": n} if n else {}))
+    for data in ("rooms-group", "rooms-dyad")
+    for n in (FEW, None)
+)
+REUSED = tuple(Variant(f"{v.label}, reused audio adapters", v.settings | {"init": DONOR.settings}) for v in SCARCE)
+
+STUDIES = {
+    "02": {
+        "core": (ADAPTFORMER, EQUAL, MHVA),
+        "essential": (MAIN[0], MAIN[3], MAIN[5], MAIN[6]),
+        "main": MAIN,
+        "ladder": LADDER,
+        "bottleneck": BOTTLENECK,
+        "cells": CELLS,
+        "anchoring": ANCHORING,
+        "tuning": TUNED,
+    },
+    "03": {"prefixes": PREFIXES, "activation": ACTIVATION, "scale": SCALE, "length": LENGTH},
+    "04": {
+        "core": (MHVA_PT, CM3T),
+        "modalities": MODALITIES,
+        "join": JOIN,
+        "source": SOURCE,
+        "stages": STAGES,
+        "regime": REGIME,
+        "tuning": (CM3T, FULL_CAA, MMCA, LATE),
+    },
+    "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
+    "07": {
+        "core": (FULL, MHVA_PT),
+        **TASKS,
+        "size": SMALLER,
+        "tuning": (*TASKS["table 4, rooms-group"], *TASKS["table 4, rooms-dyad"]),
+    },
+    "09": {"core": (CM3T,), "missing": MISSING, "reuse": (DONOR, *SCARCE, *REUSED)},
+}
+# Which groups run at which profile. The sweep of learning rates is asked for by name and runs apart.
+EVERYTHING = tuple(group for group in STUDIES["02"] if group != "tuning")
+PLAN = {
+    "02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")},
+    "03": {
+        "smoke": ("prefixes",),
+        "quick": ("prefixes", "activation", "scale"),
+        "full": ("prefixes", "activation", "scale", "length"),
+        "paper": ("prefixes", "activation", "scale"),
+    },
+    "04": {
+        "smoke": ("core",),
+        "quick": ("modalities",),
+        "full": ("core", "modalities", "join", "source", "stages", "regime"),
+        "paper": ("core", "modalities"),
+    },
+    "05": {"smoke": ("core",), "quick": ("rivals",), "full": ("core", "rivals", "readings"), "paper": ("core",)},
+    "07": {
+        "smoke": ("core",),
+        "quick": ("core",),
+        "full": ("core", *TASKS, "size"),
+        "paper": ("core",),
+    },
+    "09": {"smoke": ("core",), "quick": ("core",), "full": ("core", "missing", "reuse"), "paper": ("core",)},
+}
