@@ -21,6 +21,10 @@ from cm3t.data import open_data
 from cm3t.tasks import task_of
 
 
+class AbsentModality(LookupError):
+    """No clip of a split has the modality."""
+
+
 @dataclass(frozen=True)
 class ClipSet:
     """Decoded clips in memory, n of them.
@@ -93,7 +97,7 @@ def decode(data, side: tuple[str, ...] = ()) -> ClipSet:
     """All clips of a data set in memory, with the modalities `side`; runs of one process share them.
 
     Raises ValueError for targets that are no numbers, for tokens that are none (it names clip and modality) and for
-    an unknown modality; LookupError for a modality that no clip of the split has.
+    an unknown modality; AbsentModality for one that no clip of the split has.
     """
     found = {name: side_tokens(data, name) for name in side}
     return ClipSet(
@@ -142,16 +146,27 @@ def side_tokens(data, name: str) -> tuple[Tensor, Tensor]:
     path = _cache_path(data, name)
     found = _read(path) if path else None
     if found is None:
-        found = data.decode_side(name)
+        found = _decoded(data, name)
         if path:
             _write(path, *found)
     tokens, present = found
-    if not present.any():
-        raise LookupError(f"no clip of the {getattr(data, 'split', '')} split has {name}; leave the modality out")
     bad = present & ~tokens.isfinite().flatten(1).all(1)
     if bad.any():
         first = _named(data, int(bad.nonzero()[0]))
         raise ValueError(f"{name} of {int(bad.sum())} clips holds values that are no numbers; the first is {first}")
+    return tokens, present
+
+
+def _decoded(data, name: str) -> tuple[Tensor, Tensor]:
+    absent = f"no clip of the {getattr(data, 'split', 'opened')} split has {name}; leave the modality out"
+    try:
+        tokens, present = data.decode_side(name)
+    except LookupError as error:
+        if type(error) is not LookupError:  # a key or an index: a mistake, not an absence
+            raise
+        raise AbsentModality(f"{absent} ({error})") from error
+    if not present.any():
+        raise AbsentModality(absent)
     return tokens, present
 
 

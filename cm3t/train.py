@@ -22,7 +22,7 @@ from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir
 from cm3t.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
-from cm3t.sets import ClipSet, clip_of, decode, open_sets
+from cm3t.sets import AbsentModality, ClipSet, clip_of, decode, open_sets
 from cm3t.tasks import task_of
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
@@ -117,13 +117,15 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
 def score(model: CM3T, sets: dict, config: RunConfig) -> dict[str, dict[str, float]]:
     """Scores of the split that counts, by subset; each further filming of validation is a subset, gap1 to gap3.
 
-    With a side, the controls are subsets too: see `loop.evaluate`.
+    With a side, the controls are subsets too (`loop.evaluate`), and a filming that lacks one of the modalities (the
+    kitchen was filmed again without sound) is not scored.
     """
     clips = decode(sets[config.score_split], config.side)
     scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side))
-    for name, data in sets.items():
-        if name.startswith("gap"):
-            scores[name] = evaluate(model, decode(data, config.side), anchored=config.anchored)["all"]
+    for name in sets:
+        with suppress(AbsentModality):
+            if name.startswith("gap"):
+                scores[name] = evaluate(model, decode(sets[name], config.side), anchored=config.anchored)["all"]
     return scores
 
 
@@ -254,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     out = given.pop("out")
     try:
         run(resolve(**given), out, log=partial(print, flush=True))
-    except (ConfigError, FileNotFoundError, ValueError, TrainingDiverged) as error:
+    except (ConfigError, OSError, ValueError, AbsentModality, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -4,61 +4,25 @@ import math
 
 import pytest
 import torch
+from toys import Toy, clip_set, quiet, small_world
 
-from cm3t import backbones, loop, sets, train
+from cm3t import loop, sets, train
 from cm3t.config import config_hash, local_dir, resolve
-from cm3t.loop import ClipSet, TrainingDiverged, epochs_to_converge, fit, parameter_groups, rate
+from cm3t.loop import TrainingDiverged, epochs_to_converge, fit, parameter_groups, rate
 from cm3t.model import create
 from cm3t.records import find_record, load_run
 
 TINY = dict(weights=None, data="rooms-kitchen", lr=1e-2)
-SMALL_SWIN = dict(patch_size=(2, 4, 4), window=(1, 3, 3), embed_dim=16, depths=[1, 1], num_heads=[2, 2])
-
-
-class Toy:
-    """Clips whose bright half is the verb and whose colour is the noun: a stand-in for a data set on disk."""
-
-    def __init__(self, clips: int, seed: int, gaps=()):
-        self.clips = clips
-        self.classes, self.gaps, self.digest = {"verb": 2, "noun": 3}, gaps, "toy"
-        rng = torch.Generator().manual_seed(seed)
-        self.targets = {name: torch.randint(n, (clips,), generator=rng) for name, n in self.classes.items()}
-        self.subsets = {"all": torch.ones(clips, dtype=torch.bool), "unseen": torch.arange(clips) % 2 == 0}
-
-    def __len__(self) -> int:
-        return self.clips
-
-    def decode_all(self) -> torch.Tensor:
-        video = torch.full((len(self.targets["verb"]), 3, 2, 24, 24), 60, dtype=torch.uint8)
-        for clip, verb, noun in zip(video, self.targets["verb"], self.targets["noun"], strict=True):
-            clip[noun, :, :, verb * 12 : verb * 12 + 12] = 220
-        return video
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
-    """Every data set is a toy and the backbone is tiny; nothing is remembered from one test to the next."""
-
-    def open_toy(name, root=None, split="train", gap=0, limit=None, **options):
-        return Toy(limit or 24, seed=["train", "tune", "validation"].index(split) + 10 * gap, gaps=(1,))
-
-    monkeypatch.setattr(sets, "open_data", open_toy)
-    spec = SMALL_SWIN | dict(make="video_swin:VideoSwin", clip=(2, 24, 24), prefix_length=2)
-    monkeypatch.setitem(backbones._SPECS, "video_swin_mini", spec)
-    sets._open_set.cache_clear()
-    sets._video.cache_clear()
+    """Toys for data, a tiny backbone."""
+    small_world(monkeypatch)
 
 
 def settings(**given):
     return resolve("smoke", **(TINY | {"epochs": 2, "train_clips": 16, "eval_clips": 8} | given))
-
-
-def clip_set(toy: Toy) -> ClipSet:
-    return ClipSet(toy.decode_all(), toy.targets, toy.subsets)
-
-
-def quiet(line: str) -> None:
-    pass
 
 
 @pytest.mark.parametrize("method", ["mhva+pt", "full"])

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 
 from cm3t.config import data_dir
 from cm3t.data.clip import Batch, Clip, augment, collate, normalise, subsample, unanchor
 
 __all__ = ["Batch", "Clip", "augment", "collate", "normalise", "open_data", "subsample", "unanchor"]
-NAMES = ("rooms-kitchen", "epic")
+# Each reader serves a real data set and the embedded benchmark in its layout.
+READERS = {
+    "rooms-kitchen": "epic:EpicKitchens",
+    "epic": "epic:EpicKitchens",
+    "rooms-group": "mpiigi:MpiiGroupInteraction",
+    "mpiigi": "mpiigi:MpiiGroupInteraction",
+    "rooms-dyad": "udiva:Udiva",
+    "udiva": "udiva:Udiva",
+}
+NAMES = tuple(READERS)
 
 
 def open_data(name: str, root: str | Path | None = None, split: str = "train", **options):
     """A split of a data set, by the set's name.
 
-    name: "rooms-kitchen" (the embedded benchmark; root is data/rooms-kitchen unless given) or "epic"
-    (EPIC-KITCHENS-100; root is the folder of PXX/videos). options: those of `epic.EpicKitchens`.
-    Shapes: a list of `Clip`, video uint8 (3, T, H, W), targets verb and noun.
+    name: "epic", "mpiigi", "udiva" (root is the folder of the recordings), or the embedded benchmark in the layout of
+    each: "rooms-kitchen", "rooms-group", "rooms-dyad" (root is data/<name> unless given). options: those of
+    `epic.EpicKitchens`, `mpiigi.MpiiGroupInteraction`, `udiva.Udiva`.
+    Shapes: a list of `Clip`, video uint8 (3, T, H, W); targets verb and noun, behaviour (14,), or traits (5,).
     Errors: ValueError for an unknown name; FileNotFoundError, with the remedy, where the data are not there.
     """
-    if name not in NAMES:
+    if name not in READERS:
         near = get_close_matches(name, NAMES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown data set {name!r}{hint} Known are {', '.join(NAMES)}")
-    from cm3t.data.epic import EpicKitchens
-
-    if name == "epic":
-        return EpicKitchens(root, split=split, **options)
+    module, _, reader = READERS[name].partition(":")
+    opened = getattr(import_module(f"{__name__}.{module}"), reader)
+    if not name.startswith("rooms-"):
+        return opened(root, split=split, **options)
     root = Path(root or data_dir() / name)
     try:
-        return EpicKitchens(root, split=split, **options)
+        return opened(root, split=split, **options)
     except FileNotFoundError as error:
+        what = name.removeprefix("rooms-")
         raise FileNotFoundError(
-            f"the embedded kitchen is not, or not whole, at {root}: it ships with the repository, in data/{name}. "
+            f"the embedded {what} is not, or not whole, at {root}: it ships with the repository, in data/{name}. "
             "Run in the repository or set CM3T_HOME to it, and restore what is missing with git; "
             "`python -m cm3t.data.rooms --help` tells how to make it anew.\n" + str(error).splitlines()[0]
         ) from None
