@@ -266,6 +266,7 @@ def test_names_resolve_to_a_file_or_say_what_to_download_and_where(tmp_path, mon
     def offline(*arguments, **options):
         raise OSError("no route to host")
 
+    monkeypatch.setattr("socket.create_connection", offline)
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     addresses = {

@@ -9,7 +9,7 @@ from torch import nn
 from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import Backbone, ContractError, check
 
-__all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check"]
+__all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "wrap"]
 
 _SWIN = dict(make="video_swin:VideoSwin", clip=(32, 224, 224), patch_size=(2, 4, 4), window=(8, 7, 7))
 _SWIN_B = _SWIN | dict(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
@@ -93,3 +93,8 @@ def backbone(
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
     return model
+
+
+def wrap(model: nn.Module, *, frames: int, **options) -> nn.Module:
+    """Any timm ViT or Swin as a frame-wise backbone, video (B, 3, T, H, W) -> (B, D), in one call: `wrapped.wrap`."""
+    return import_module(f"{__name__}.wrapped").wrap(model, frames=frames, **options)

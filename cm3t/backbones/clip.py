@@ -63,8 +63,8 @@ class FrameViT(TokenBackbone):
         return x + rearrange(time, "b t c -> b t 1 c")
 
     def pool(self, x: Tensor) -> Tensor:
-        """The last tokens (B, T, N, C) -> features (B, D): each frame pooled as in the image model, then the mean."""
-        frames = self.norm(rearrange(x, "b t n c -> (b t) n c"))
+        """The last tokens (B, T, N, C) or map -> features (B, D): frames pooled as the image model does, their mean."""
+        frames = self.norm(x.flatten(0, 1).flatten(1, -2))
         if self.attn_pool is not None:
             frames = self.attn_pool(frames if self.pool_extra else frames[:, self.extra :])
         else:

@@ -1,8 +1,12 @@
 """Published weights by name: where they are, and what to do where there is no network."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import getproxies
 
+_OPEN_CLIP = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 _SWIN_RELEASE = "https://github.com/SwinTransformer/storage/releases/download/v1.0.4/"
 
 
@@ -23,7 +27,11 @@ class Source:
 
             enum, _, member = self.torchvision.partition(".")
             return getattr(video, enum)[member].url
-        return self.url or f"https://huggingface.co/{self.hub()}/resolve/main/{self.files[0]}"
+        if self.url:
+            return self.url
+        from huggingface_hub import hf_hub_url
+
+        return hf_hub_url(self.hub(), self.files[0])
 
     def hub(self) -> str:
         """The repository on the hub, through timm's configuration where it is a timm model."""
@@ -44,7 +52,7 @@ NAMED = {
     },
     "video_swin_b_ssv2": {"ssv2": Source(url=_SWIN_RELEASE + "swin_base_patch244_window1677_sthv2.pth")},
     "vivit_b": {"kinetics400": Source(repository="google/vivit-b-16x2-kinetics400")},
-    "clip_b": {"openai": Source(timm="vit_base_patch16_clip_224.openai")},
+    "clip_b": {"openai": Source(timm="vit_base_patch16_clip_224.openai", files=_OPEN_CLIP)},
     "vit_b": {"imagenet21k-imagenet1k": Source(timm="vit_base_patch16_224.augreg_in21k_ft_in1k")},
 }
 
@@ -64,36 +72,49 @@ def fetch(backbone: str, name: str) -> Path:
     source = NAMED[backbone][name]
     address = source.address()
     path = folder() / f"cm3t-{backbone}-{name}{Path(address).suffix}"
-    present = sorted(folder().glob(f"cm3t-{backbone}-{name}.*"))
-    if present:
-        return present[0]
+    for present in (path.with_suffix(suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")):
+        if present.is_file():
+            return present
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return _from_hub(source, path) if source.hub() else _from_address(address, path)
-    except Exception as error:  # the libraries below raise many kinds: no network, no such file, refused
+    try:  # the libraries behind this raise many kinds: no network, no such file, refused
+        return _from_hub(source, address) if source.hub() else _from_address(address, path)
+    except Exception as error:
+        others = f" (or there: {', '.join(source.files[1:])})" if source.hub() else ""
         raise FileNotFoundError(
             f"weights {name!r} of {backbone} could not be downloaded ({type(error).__name__}: {error}).\n"
-            f"Where there is a network, download {address}\nand put it at {path}, or name the file: --weights FILE"
+            f"Where there is a network, download {address}{others}\n"
+            f"and put it at {path}, or name the file: --weights FILE"
         ) from error
+
+
+def _reach(address: str) -> None:
+    """Raise OSError at once where the host cannot be reached: the hub's client would try for half a minute."""
+    if not getproxies():
+        socket.create_connection((urlparse(address).hostname, 443), timeout=10).close()
 
 
 def _from_address(address: str, path: Path) -> Path:
     from torch import hub
 
+    _reach(address)
     check = Path(address).stem.rpartition("-")[2]  # torchvision's file names end in their hash
     known = len(check) == 8 and all(c in "0123456789abcdef" for c in check)
     hub.download_url_to_file(address, str(path), hash_prefix=check if known else None, progress=False)
     return path
 
 
-def _from_hub(source: Source, path: Path) -> Path:
-    from huggingface_hub import hf_hub_download
+def _from_hub(source: Source, address: str) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     for file in source.files:
+        if isinstance(cached := try_to_load_from_cache(source.hub(), file), str):
+            return Path(cached)
+    _reach(address)
+    for file in source.files:
         try:
-            return Path(hf_hub_download(source.hub(), file, etag_timeout=10))
-        except LocalEntryNotFoundError:  # no network: no other file will do either
+            return Path(hf_hub_download(source.hub(), file))
+        except LocalEntryNotFoundError:  # the network is gone: no other file will do either
             raise
         except EntryNotFoundError:
             continue

@@ -52,31 +52,37 @@ class OpenAttention(nn.Module):
 
 
 class OpenBlock(nn.Module):
-    """A timm transformer block over the same parameters and names, its two branches open. Tokens (B, G, N, C).
+    """A timm transformer block over the same parameters and names, its two branches open.
+
+    Shapes: tokens (B, G, N, C) that attend in G groups, or a map (B, T, H, W, C), which attends within its frames or,
+    unless `by_frame`, as a whole.
 
     Layer scale and stochastic depth belong to the branches. An attention that is not timm's plain one is kept as it
     is and takes no prefix.
     """
 
-    def __init__(self, block: Block):
+    def __init__(self, block: Block, *, by_frame: bool):
         super().__init__()
+        self.by_frame = by_frame
         for part in ("norm1", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"):
             setattr(self, part, getattr(block, part))
         self.attn = OpenAttention(block.attn) if type(block.attn) is Attention else block.attn
 
     def attention(self, x: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The attention branch (B, G, N, C) of x, group by group; prefix = (k, v), each (l, C)."""
-        tokens = rearrange(self.norm1(x), "b g n c -> (b g) n c")
+        """The attention branch, shaped as x (B, G, N, C) or (B, T, H, W, C); prefix = (k, v), each (l, C)."""
+        z, shape = self.norm1(x), x.shape
+        groups = shape[1] if x.ndim == 4 or self.by_frame else 1
+        tokens = rearrange(z.flatten(1, -2), "b (g n) c -> (b g) n c", g=groups)
         out = self.attn(tokens) if prefix is None else self.attn(tokens, prefix)
-        return self.drop_path1(self.ls1(rearrange(out, "(b g) n c -> b g n c", b=len(x))))
+        return self.drop_path1(self.ls1(out.reshape(shape)))
 
     def feedforward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, branch), both (B, G, N, C): the normed input z = norm2(x), and the MLP branch to be added to x."""
+        """(z, branch), both shaped as x (B, ..., C): the normed input z = norm2(x), and the MLP branch to be added."""
         z = self.norm2(x)
         return z, self.drop_path2(self.ls2(self.mlp(z)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block without plugins, (B, G, N, C) -> (B, G, N, C)."""
+        """The block without plugins: tokens (B, G, N, C) or a map (B, T, H, W, C) to the same."""
         x = x + self.attention(x)
         return x + self.feedforward(x)[1]
 
@@ -86,6 +92,7 @@ class TokenBackbone(nn.Module, Backbone):
 
     Blocks pass on tokens (B, G, E + N / G, C): G groups that attend within themselves, each with E extra tokens (class
     token, registers) before its part of the map. Joint space-time has one group, frame-wise attention a group a frame.
+    Without extra tokens they pass on the map itself.
 
     parts     cls_token (1, 1, C), reg_token (1, R, C), pos_embed (1, [E +] N, C) each a parameter or None, norm_pre,
               blocks (timm's `Block`), norm
@@ -114,7 +121,7 @@ class TokenBackbone(nn.Module, Backbone):
         self.prefix_length, self.source_classes = prefix_length, source_classes
         self.cls_token, self.reg_token, self.pos_embed = parts.cls_token, parts.reg_token, parts.pos_embed
         self.patch_embed, self.norm_pre, self.norm = parts.patch_embed, parts.norm_pre, parts.norm
-        self.blocks = nn.ModuleList(_open(i, block, name) for i, block in enumerate(parts.blocks))
+        self.blocks = nn.ModuleList(_open(i, block, name, by_frame) for i, block in enumerate(parts.blocks))
         self.width = self.blocks[0].norm1.weight.shape[0]
         self.extra = sum(0 if token is None else token.shape[1] for token in (self.cls_token, self.reg_token))
         self.seen = grid
@@ -137,7 +144,8 @@ class TokenBackbone(nn.Module, Backbone):
         groups = x.shape[1] if self.by_frame else 1
         extra = [t.expand(len(x), groups, -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
         x = torch.cat([*extra, rearrange(x, "b (g t) h w c -> b g (t h w) c", g=groups)], dim=2)
-        return self.norm_pre(self.place(x))
+        x = self.norm_pre(self.place(x))
+        return x if self.extra else self._as_map(x)
 
     def place(self, x: Tensor) -> Tensor:
         """Tokens (B, G, N, C) plus their position embeddings."""
@@ -153,18 +161,24 @@ class TokenBackbone(nn.Module, Backbone):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, G * E, C) or None) of tokens (B, G, E + N / G, C) of the last video."""
+        if not self.extra:
+            return x, None
         t, h, w = self.seen
         groups, inner = x.shape[1:3]
         if (groups, inner - self.extra) != ((t, h * w) if self.by_frame else (1, t * h * w)):
             raise ValueError(f"{self.name}: tokens of shape {tuple(x.shape)} are not of the last video, {self.seen}")
-        fmap = rearrange(x[:, :, self.extra :], "b g (t h w) c -> b (g t) h w c", h=h, w=w)
-        return fmap, rearrange(x[:, :, : self.extra], "b g e c -> b (g e) c") if self.extra else None
+        return self._as_map(x[:, :, self.extra :]), rearrange(x[:, :, : self.extra], "b g e c -> b (g e) c")
+
+    def _as_map(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b g (t h w) c -> b (g t) h w c", h=self.seen[1], w=self.seen[2])
 
     def join(self, x: Tensor, extra: Tensor | None) -> Tensor:
         """Tokens (B, G, E + N / G, C) of a map (B, T, H, W, C) and its extra tokens (B, G * E, C)."""
+        if extra is None:
+            return x
         groups = x.shape[1] if self.by_frame else 1
         x = rearrange(x, "b (g t) h w c -> b g (t h w) c", g=groups)
-        return x if extra is None else torch.cat([rearrange(extra, "b (g e) c -> b g e c", g=groups), x], dim=2)
+        return torch.cat([rearrange(extra, "b (g e) c -> b g e c", g=groups), x], dim=2)
 
     def pool(self, x: Tensor) -> Tensor:
         """The last tokens (B, G, N, C) -> features (B, D): norm, the class token, its mean over groups."""
@@ -175,14 +189,14 @@ class TokenBackbone(nn.Module, Backbone):
         return self.head(self.features_of(video))
 
 
-def _open(i: int, block: nn.Module, name: str) -> OpenBlock:
+def _open(i: int, block: nn.Module, name: str, by_frame: bool) -> OpenBlock:
     """timm's block opened; ContractError naming the block where it is another kind."""
     if type(block) is not Block:
         raise ContractError(
             f"block {i} of {name!r} is a {type(block).__name__}: only timm's pre-norm `Block` (attention, then MLP, "
             "without rotary positions) has the two branches that plugins stand beside"
         )
-    return OpenBlock(block)
+    return OpenBlock(block, by_frame=by_frame)
 
 
 def init_small(model: nn.Module) -> None:

@@ -1,0 +1,135 @@
+"""Any timm ViT or Swin as a frame-wise video backbone, in one call; or a precise reason why not."""
+
+import timm
+from einops import rearrange
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from cm3t.backbones.clip import FrameViT
+from cm3t.backbones.contract import Backbone, ContractError, check_video
+
+
+def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_length: int | None = None) -> nn.Module:
+    """A timm ViT or Swin frame by frame on the backbone contract: video (B, 3, T, H, W) -> features (B, D).
+
+        vit = timm.create_model("vit_small_patch14_reg4_dinov2", pretrained=True, img_size=224)
+        backbone = cm3t.backbones.wrap(vit, frames=8)
+        model = cm3t.CM3T(backbone, "mhva+pt", {"verb": 97})
+
+    Features are the image model's before its classifier, averaged over time. Class token, registers, layer scale,
+    qk-norm and every pooling of timm's ViT are kept as they are. A Swin takes every plugin but prefix tuning: its
+    windows cannot be opened here. The classifier is left out, and counts in what trainable shares are shares of. The
+    wrapper takes the model over: use it through the wrapper from then on.
+
+    prefix_length  l of prefix tuning; default a twelfth of a frame's tokens, the share that 32 has on Video Swin
+
+    Raises ContractError naming the attribute and the block that plugins have no place in.
+    """
+    name = name or getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__.lower()
+    if type(model) is SwinTransformer:
+        return FrameSwin(model, name=name, frames=frames)
+    if type(model) is not VisionTransformer:
+        raise ContractError(
+            f"cannot wrap {name!r}: it is a {type(model).__name__}; only timm's VisionTransformer and SwinTransformer "
+            f"(timm {timm.__version__}) are known to have two open branches a block{_reason(model)}"
+        )
+    grid = model.patch_embed.grid_size
+    return FrameViT(
+        model,
+        name=name,
+        clip=(frames, *model.patch_embed.img_size),
+        temporal=False,
+        prefix_length=prefix_length or max(1, round(grid[0] * grid[1] / 12)),
+        source_classes=_classes(model.head),
+    )
+
+
+def _classes(head: nn.Module) -> int:
+    """Classes of a classifier, 0 where there is none."""
+    return head.out_features if isinstance(head, nn.Linear) else 0
+
+
+def _reason(model: nn.Module) -> str:
+    """What in the model stands against it, where that is known."""
+    if getattr(model, "rope", None) is not None:
+        return "; its attribute `rope` (rotary positions) has to be handed to every attention"
+    for i, block in enumerate(getattr(model, "blocks", ())):
+        return f"; block {i} is a {type(block).__name__}"
+    return "; it has no `blocks`"
+
+
+class SwinFrameBlock(nn.Module):
+    """A timm Swin block over the same parameters, its branches open; windows lie in frames. Maps (B, T, H, W, C).
+
+    There is no `attn.project_prefix`: prefix tuning is refused by name.
+    """
+
+    def __init__(self, block: SwinTransformerBlock):
+        super().__init__()
+        self.block = block
+
+    def attention(self, x: Tensor, prefix: None = None) -> Tensor:
+        """The attention branch (B, T, H, W, C) of x, frame by frame."""
+        if prefix is not None:
+            raise ContractError("timm's window attention takes no prefix; use a method without `pt`")
+        frames = rearrange(self.block.norm1(x), "b t h w c -> (b t) h w c")
+        out = self.block.drop_path1(self.block._attn(frames))
+        return rearrange(out, "(b t) h w c -> b t h w c", b=len(x))
+
+    def feedforward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, branch), both (B, T, H, W, C): the normed input z = norm2(x), and the MLP branch to be added to x."""
+        z = self.block.norm2(x)
+        return z, self.block.drop_path2(self.block.mlp(z))
+
+
+class FrameSwin(nn.Module, Backbone):
+    """A timm `SwinTransformer` frame by frame on the backbone contract, features averaged over time.
+
+    Shapes: video (B, 3, T, H, W) -> features (B, D).
+
+    Choice: images have the model's own size; timm's window masks are made for it.
+    """
+
+    def __init__(self, swin: SwinTransformer, *, name: str, frames: int):
+        super().__init__()
+        self.name, self.clip, self.prefix_length = name, (frames, *swin.patch_embed.img_size), 1
+        self.patch_embed, self.norm, self.width = swin.patch_embed, swin.norm, swin.num_features
+        self.source_classes = _classes(swin.get_classifier())
+        self.merges, self.blocks, self.starts = nn.ModuleDict(), nn.ModuleList(), {}
+        for stage in swin.layers:
+            self.merges[str(len(self.blocks))] = stage.downsample
+            for block in stage.blocks:
+                if type(block) is not SwinTransformerBlock:
+                    raise ContractError(f"block {len(self.blocks)} of {name!r} is a {type(block).__name__}, not timm's")
+                self.blocks.append(SwinFrameBlock(block))
+
+    @property
+    def widths(self) -> list[int]:
+        """Width C of each block's map."""
+        return [block.block.dim for block in self.blocks]
+
+    def embed(self, video: Tensor) -> Tensor:
+        """Video (B, 3, T, H, W) -> the first token map (B, T, H', W', C)."""
+        check_video(video, self.name)
+        if tuple(video.shape[3:]) != tuple(self.clip[1:]):
+            size = " x ".join(map(str, self.clip[1:]))
+            raise ValueError(f"{self.name}: frames are {video.shape[3]} x {video.shape[4]}, the model's are {size}")
+        x = self.patch_embed(rearrange(video, "b c t h w -> (b t) c h w"))
+        return rearrange(x, "(b t) h w c -> b t h w c", b=len(video))
+
+    def advance(self, i: int, x: Tensor) -> Tensor:
+        """The map (B, T, H, W, C) that block i reads: patch merging where a stage begins."""
+        if str(i) not in self.merges:
+            return x
+        return rearrange(
+            self.merges[str(i)](rearrange(x, "b t h w c -> (b t) h w c")), "(b t) ... -> b t ...", b=len(x)
+        )
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The last map (B, T, H, W, C) -> features (B, D): norm, then the mean over all tokens."""
+        return self.norm(x).mean(dim=(1, 2, 3))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Video (B, 3, T, H, W) -> features (B, D)."""
+        return self.features_of(video)

@@ -1,0 +1,99 @@
+"""Image models that nobody tuned for, wrapped in a line: they keep their features, and take the plugins."""
+
+import pytest
+import timm
+import torch
+from einops import rearrange
+from test_parity import lively
+
+import cm3t
+from cm3t import backbones
+from cm3t.backbones.contract import ContractError, check
+
+SMALL = dict(img_size=56, embed_dim=48, depth=2, num_heads=3, num_classes=0)
+MODELS = {
+    "DINO style": lambda: timm.create_model("vit_small_patch14_reg4_dinov2", **SMALL),
+    "average pooling": lambda: timm.create_model("vit_medium_patch16_gap_256", **SMALL | dict(img_size=64)),
+    "attention pooling": lambda: timm.create_model("vit_base_patch16_siglip_224", **SMALL | dict(img_size=64)),
+    "Swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=56, embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=0
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_features_are_the_mean_of_the_image_models_own(make):
+    torch.manual_seed(0)
+    image_model = lively(make()).double()
+    side = image_model.patch_embed.img_size[0]
+    video = torch.randn(2, 3, 3, side, side, dtype=torch.float64)
+    with torch.no_grad():
+        frames = image_model(rearrange(video, "b c t h w -> (b t) c h w"))
+        expected = rearrange(frames, "(b t) c -> b t c", b=2).mean(dim=1)
+        backbone = backbones.wrap(image_model, frames=3)
+        check(backbone)
+        torch.testing.assert_close(backbone(video), expected, rtol=0, atol=1e-10)
+    assert expected.std() > 0.05 and backbone.clip == (3, side, side)
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_plugins_attach_by_the_contract_alone(make):
+    torch.manual_seed(0)
+    backbone = backbones.wrap(make(), frames=2).eval()
+    open_attention = (
+        hasattr(backbone.blocks[0].attn, "project_prefix") if hasattr(backbone.blocks[0], "attn") else False
+    )
+    if not open_attention:
+        with pytest.raises(ContractError, match="block 0 of 'swin_tiny_patch4_window7_224'.*project_prefix"):
+            cm3t.CM3T(backbone, "mhva+pt", {"verb": 5})
+    model = cm3t.CM3T(backbone, "mhva+pt" if open_attention else "mhva", {"verb": 5}).eval()
+    video = torch.randn(2, 3, *backbone.clip)
+    with torch.no_grad(), model.disabled():
+        assert torch.equal(model.features(video), backbone(video))
+    loss = model(video)["verb"].square().sum()
+    loss.backward()
+    trained = [name for name, p in model.named_parameters() if p.grad is not None]
+    assert any("adapters" in name for name in trained) and not any(name.startswith("backbone.") for name in trained)
+    assert any("prefixes" in name for name in trained) == open_attention
+
+
+def test_what_cannot_be_wrapped_is_refused_with_the_reason():
+    reasons = {
+        "attribute `rope`": timm.create_model(
+            "eva02_tiny_patch14_224", img_size=28, embed_dim=48, depth=1, num_heads=3
+        ),
+        "SwinTransformerV2": timm.create_model(
+            "swinv2_tiny_window8_256", img_size=32, embed_dim=12, depths=(1,), num_heads=(1,), window_size=4
+        ),
+        "ResNet.*has no `blocks`": timm.create_model("resnet10t"),
+        "block 0 .*is a ParallelScalingBlock": timm.models.VisionTransformer(
+            img_size=28, patch_size=14, embed_dim=48, depth=1, num_heads=3, block_fn=parallel()
+        ),
+        "drops patches": timm.models.VisionTransformer(
+            img_size=28, patch_size=14, embed_dim=48, depth=1, num_heads=3, patch_drop_rate=0.5
+        ),
+    }
+    for reason, model in reasons.items():
+        with pytest.raises(ContractError, match=reason):
+            backbones.wrap(model, frames=2)
+
+
+def parallel():
+    return timm.models.vision_transformer.ParallelScalingBlock
+
+
+def test_another_attention_takes_every_plugin_but_prefixes():
+    torch.manual_seed(0)
+    vit = timm.models.VisionTransformer(**SMALL, patch_size=14, attn_layer="diff")
+    backbone = backbones.wrap(vit, frames=2, name="differential")
+    with pytest.raises(ContractError, match="block 0 of 'differential' has no `attn.project_prefix`"):
+        cm3t.CM3T(backbone, "pt", {"verb": 5})
+    model = cm3t.CM3T(backbone, "mhva", {"verb": 5})
+    assert model(torch.randn(1, 3, 2, 56, 56))["verb"].shape == (1, 5)
+
+
+def test_shares_are_of_the_model_with_its_classifier():
+    vit = timm.models.VisionTransformer(**SMALL | dict(num_classes=10), patch_size=14)
+    whole = sum(p.numel() for p in vit.parameters())
+    summary = cm3t.CM3T(backbones.wrap(vit, frames=2), "mhva").summary()
+    assert summary.reference == whole
