@@ -5,6 +5,7 @@ import json
 import math
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,6 +15,7 @@ from cm3t.backbones import NAMES
 from cm3t.methods import Method
 from cm3t.model import CM3T, count, create
 
+Tokens = tuple[int, int]  # L side tokens, d_m wide
 METHODS = ("linear", "adaptformer", "adaptformer+pt", "pt", "mhva", "mhva+pt", "full")
 
 
@@ -44,11 +46,13 @@ def cost_of(
     *,
     method: Method | str = "linear",
     clip: tuple[int, int, int] | None = None,
+    side: Mapping[str, Tokens] | None = None,
     **overrides,
 ) -> Cost:
     """Cost of `method` on a backbone, by name, for a clip of (T, H, W) or (3, T, H, W) pixels; no memory is used.
 
-    `overrides` as in `cm3t.create`. The method `linear` is the frozen backbone alone.
+    `side` gives each modality's tokens, {name: (L, d_m)}, embedded already: no side encoder is counted, as in the
+    paper. `overrides` as in `cm3t.create`. The method `linear` is the frozen backbone alone.
 
     Paper: Table 1 prints "GFLOPs"; its 282 for the backbone of Video Swin-B are multiply-accumulates, so those are
     counted here. The column as a whole mixes protocols and cannot be reproduced; nothing is tuned to it.
@@ -57,44 +61,52 @@ def cost_of(
     """
     with torch.device("meta"):
         model = create(backbone, method=method, clip=clip and tuple(clip[-3:]), **overrides).eval()
+        for name, (_, width) in (side or {}).items():
+            model.add_modality(name, width=width, encoder=None)
     clip = tuple(clip[-3:]) if clip else tuple(model.backbone.clip)
     summary = model.summary()
     return Cost(
         backbone=backbone,
         method=model.method.name,
         clip=clip,
-        params=count(model.backbone) + count(model.adapters) + count(model.prefixes),
+        params=count(model.backbone) + sum(n for part, n in summary.parts.items() if part != "backbone"),
         trainable=summary.trainable,
         share=summary.share,
         reference=summary.reference,
         denominator=summary.denominator,
-        macs=macs_of(model, clip),
+        macs=macs_of(model, clip, side),
     )
 
 
 @torch.no_grad()
-def macs_of(model: CM3T, clip: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of the features of one clip of (T, H, W) pixels."""
-    video = torch.zeros(1, 3, *clip, device=next(model.parameters()).device)
+def macs_of(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None) -> int:
+    """Multiply-accumulates of the features of one clip of (T, H, W) pixels, with side tokens {name: (L, d)}."""
     with FlopCounterMode(display=False) as counter:
-        model.features(video)
+        model.features(*_inputs(model, clip, side))
     return counter.get_total_flops() // 2
 
 
+def _inputs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None) -> tuple:
+    """A clip (1, 3, T, H, W) and its side tokens {name: (1, L, d)}, zeros where the model is."""
+    device = next(model.parameters()).device
+    tokens = {name: torch.zeros(1, *shape, device=device) for name, shape in (side or {}).items()}
+    return torch.zeros(1, 3, *clip, device=device), tokens
+
+
 @torch.no_grad()
-def fvcore_macs(model: CM3T, clip: tuple[int, int, int]) -> Counter[str]:
+def fvcore_macs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None) -> Counter[str]:
     """The same by fvcore, {operation: multiply-accumulates}: the counter behind most published figures.
 
     It runs the model, so the weights must be real (its tracer cannot follow a 3-D convolution on the meta device).
     As it comes fvcore misses fused attention, counts norms, and takes an einsum for a little more than its products;
     so corrected, it equals `macs_of`.
     """
-    video = torch.zeros(1, 3, *clip, device=next(model.parameters()).device)
+    video, tokens = _inputs(model, clip, side)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fvcore traces with torch.jit, which says at length that it is deprecated
         from fvcore.nn import FlopCountAnalysis
 
-        counter = FlopCountAnalysis(_Features(model), video).unsupported_ops_warnings(False)
+        counter = FlopCountAnalysis(_Features(model, tokens), video).unsupported_ops_warnings(False)
         counter.uncalled_modules_warnings(False).tracer_warnings("none")
         counter.set_op_handle("aten::scaled_dot_product_attention", _attention_macs, "aten::einsum", _einsum_macs)
         found = counter.by_operator()
@@ -104,12 +116,13 @@ def fvcore_macs(model: CM3T, clip: tuple[int, int, int]) -> Counter[str]:
 class _Features(torch.nn.Module):
     """A module whose forward is the model's features, as fvcore wants one."""
 
-    def __init__(self, model: CM3T):
+    def __init__(self, model: CM3T, side: dict[str, torch.Tensor]):
         super().__init__()
-        self.model = model
+        self.model, self.side = model, side
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.model.features(video)
+        """Video (1, 3, T, H, W) -> features (1, D)."""
+        return self.model.features(video, self.side)
 
 
 def _attention_macs(inputs: list, outputs: list) -> int:

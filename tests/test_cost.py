@@ -53,3 +53,21 @@ def test_fvcore_with_our_handlers_counts_the_same(name, clip):
     found = fvcore_macs(model, clip)
     assert sum(found.values()) == macs_of(model, clip)
     assert set(found) == {"linear", "conv", "scaled_dot_product_attention", "einsum"}
+
+
+@pytest.mark.parametrize(
+    "method, modalities, share",
+    [("mhva+pt+caa", 1, "22.3"), ("mhva+pt+caa", 2, "28.9"), ("full+caa", 1, "109.5"), ("full+caa", 2, "116.1")],
+)
+def test_modalities_bring_the_published_shares(method, modalities, share):
+    """Side embeddings 1024 wide; which of the two shares belongs to which data set, text and table disagree on."""
+    side = dict(list({"audio": (32, 1024), "flow": (32, 1024)}.items())[:modalities])
+    assert f"{100 * cost_of('video_swin_b', method=method, side=side).share:.1f}" == share
+
+
+def test_side_tokens_are_counted_by_both_counters_alike():
+    model = create("video_swin_mini", method="mhva+pt+caa").eval()
+    clip, side = (8, 96, 96), {"audio": (5, 24), "flow": (3, 16)}
+    for name, (_, width) in side.items():
+        model.add_modality(name, width=width, encoder=None)
+    assert sum(fvcore_macs(model, clip, side).values()) == macs_of(model, clip, side) > macs_of(model, clip)
