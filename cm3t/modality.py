@@ -21,6 +21,12 @@ class ModalitySpec:
     encoder: str | None = None  # None | linear | transformer
     embed: int = 64  # e of an encoder's tokens
 
+    def __post_init__(self):
+        for name in ("width", "embed") + ("length",) * (self.length is not None):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"a modality's {name} must be an integer of at least 1; got {value!r}")
+
     @property
     def tokens(self) -> int:
         """d_m: the width of the tokens that vision attends to."""
@@ -114,7 +120,7 @@ def hear(
             there = torch.ones(len(video), dtype=torch.bool, device=video.device)
         elif there.shape != (len(video),) or there.dtype != torch.bool:
             raise ValueError(f"present[{name!r}] is {there.dtype} {tuple(there.shape)}; give bool ({len(video)},)")
-        if there.any():
+        if name not in present or there.any():  # a mask on the meta device has no values to ask
             tokens = torch.where(there[:, None, None], tokens.to(video.dtype), 0)
             heard[name] = Heard(modalities[name](tokens), there)
     return heard

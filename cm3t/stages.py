@@ -1,6 +1,7 @@
 """Side modalities of a model: adding and removing them, what trains at which stage, and whose heads are used."""
 
 import copy
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +40,21 @@ class Stages:
         if cross is None:
             raise ValueError(f"method {self.method.name!r} takes no modality; write {self.method.name}+caa")
         check_name(name, self.side)
-        modality = Modality(ModalitySpec(width, length, encoder, embed))
-        if cross.kind == "caa":
-            bottlenecks = [adapter.bottleneck for adapter in self.adapters]
-            modality.cross = attach.cross_attention(self.backbone, cross, bottlenecks, modality.spec.tokens)
-            if cross.join == "fusion" and not self.fusion:
-                self.fusion = self._here(attach.fusions(self.backbone, cross))
-        elif cross.kind == "mmca":
-            modality.project_to(attach.common_width(self.backbone, cross))
-            if not self.sequential:
-                self.sequential = self._here(attach.sequential(self.backbone, cross))
-        else:
-            modality.classify(self.heads)
-        self.side[name] = self._here(modality)
+        some = next(self.backbone.parameters())
+        with torch.device("meta") if some.is_meta else nullcontext():
+            modality = Modality(ModalitySpec(width, length, encoder, embed))
+            if cross.kind == "caa":
+                bottlenecks = [adapter.bottleneck for adapter in self.adapters]
+                modality.cross = attach.cross_attention(self.backbone, cross, bottlenecks, modality.spec.tokens)
+                if cross.join == "fusion" and not self.fusion:
+                    self.fusion = attach.fusions(self.backbone, cross).to(some)
+            elif cross.kind == "mmca":
+                modality.project_to(attach.common_width(self.backbone, cross))
+                if not self.sequential:
+                    self.sequential = attach.sequential(self.backbone, cross).to(some)
+            else:
+                modality.classify(self.heads)
+        self.side[name] = modality.to(some)
         self._settle()
 
     def remove_modality(self, name: str) -> None:
@@ -119,11 +122,6 @@ class Stages:
         for part, trains in self._training_parts().items():
             part.requires_grad_(trains)
         self.train(self.training)
-
-    def _here(self, module: nn.Module) -> nn.Module:
-        """The module, moved to the backbone's device and type."""
-        some = next(self.backbone.parameters())
-        return module.to(device=some.device, dtype=some.dtype)
 
     def _logits(self, features: Tensor, heard: dict[str, Heard]) -> dict[str, Tensor]:
         """Features (B, D) -> logits: of the joint heads, or the mean over the heads of the modalities present.

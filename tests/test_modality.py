@@ -1,0 +1,284 @@
+"""Side modalities in a model: missing ones, adding and removing, stages of training, and what is refused."""
+
+import pytest
+import torch
+from test_model import HEADS, tiny
+
+from cm3t.methods import parse_method
+from cm3t.model import CM3T
+
+WIDTHS = {"audio": 6, "flow": 4}
+LENGTHS = {"audio": 7, "flow": 1}
+METHODS = {
+    "caa": ("mhva+pt+caa", {}),
+    "add": ("mhva+pt+caa", {"caa_join": "add"}),
+    "generic": ("mhva+caa", {"caa_source": "generic"}),
+    "standard": ("adaptformer+caa", {"caa_form": "standard"}),
+    "gate": ("mhva+caa", {"caa_form": "token_gate"}),
+    "stages": ("mhva+caa", {"caa_stages": (2, 3)}),
+    "pt": ("pt+caa", {}),
+    "linear": ("linear+caa", {"caa_join": "add"}),
+    "full": ("full+caa", {}),
+    "mmca": ("mhva+pt+mmca", {}),
+    "late": ("mhva+pt+late", {}),
+    "linear+late": ("linear+late", {}),
+}
+PRESENT = {"audio": torch.tensor([True, False, True, False]), "flow": torch.tensor([True, True, False, False])}
+each_method = pytest.mark.parametrize("key", METHODS)
+
+
+def build(key: str, *, add: tuple[str, ...] = ("audio", "flow"), lively: bool = True) -> CM3T:
+    """A model of METHODS in float64; lively: no weight that its training could move is left at its start."""
+    method, overrides = METHODS[key]
+    model = CM3T(tiny(), parse_method(method, **overrides), HEADS).double()
+    for name in add:
+        encoder = "transformer" if name == "audio" else None
+        model.add_modality(name, WIDTHS[name], length=LENGTHS[name] if encoder else None, encoder=encoder, embed=8)
+    return enliven(model).eval() if lively else model.eval()
+
+
+def enliven(model: CM3T) -> CM3T:
+    """Random plugins and heads; the same for the same set of names, in whatever order they were added."""
+    for name, tensor in sorted(model.named_parameters()):
+        if not name.startswith("backbone."):
+            rng = torch.Generator().manual_seed(sum(map(ord, name)))
+            tensor.data = 0.3 * torch.randn(tensor.shape, generator=rng, dtype=tensor.dtype)
+    return model
+
+
+@pytest.fixture
+def video() -> torch.Tensor:
+    return torch.randn(4, 3, 4, 24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.fixture
+def side() -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(2)
+    return {n: torch.randn(4, LENGTHS[n], WIDTHS[n], generator=rng, dtype=torch.float64) for n in WIDTHS}
+
+
+def broken(side: dict, garbage: float = float("nan")) -> dict:
+    """The side tokens with garbage where PRESENT says that a modality is absent."""
+    return {name: torch.where(PRESENT[name][:, None, None], tokens, garbage) for name, tokens in side.items()}
+
+
+def same(a: dict, b: dict, tolerance: float = 1e-10) -> None:
+    for name in HEADS:
+        torch.testing.assert_close(a[name], b[name], atol=tolerance, rtol=0)
+
+
+def step(model: CM3T, video, side, present=None, lr: float = 0.05) -> None:
+    model.train()
+    model.zero_grad()
+    sum((logits - 1).square().mean() for logits in model(video, side, present).values()).backward()
+    with torch.no_grad():
+        for p in model.trainable_parameters().values():
+            if p.grad is not None:
+                p -= lr * p.grad
+    model.eval()
+
+
+@each_method
+@torch.no_grad()
+def test_a_sample_of_a_mixed_batch_equals_the_model_without_what_it_lacks(key, video, side):
+    model = build(key)
+    mixed = model(video, broken(side), PRESENT)
+    for b in range(4):
+        without = build(key)
+        there = {name: tokens[b : b + 1] for name, tokens in side.items() if PRESENT[name][b]}
+        for name in set(WIDTHS) - set(there):
+            without.remove_modality(name)
+        same({name: logits[b : b + 1] for name, logits in mixed.items()}, without(video[b : b + 1], there))
+
+
+@each_method
+@torch.no_grad()
+def test_a_modality_absent_from_the_whole_batch_and_none_present(key, video, side):
+    model, alone = build(key), build(key, add=("audio",))
+    same(model(video, {"audio": side["audio"]}), alone(video, side := {"audio": side["audio"]}), 0)
+    nobody = {"audio": torch.zeros(4, dtype=torch.bool)}
+    vision = build(key, add=())(video)
+    for out in (model(video), model(video, side, nobody), alone(video, {"audio": side["audio"] * torch.nan}, nobody)):
+        same(out, vision, 0)
+    model.train_stage("vision")
+    same(model(video, side), vision, 0)
+
+
+@each_method
+def test_what_is_absent_reaches_no_gradient(key, video, side):
+    found = []
+    for garbage in (0.0, float("nan")):
+        model = build(key)
+        sum(x.square().sum() for x in model(video, broken(side, garbage), PRESENT).values()).backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        assert all(grad.isfinite().all() for grad in found[-1].values())
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@each_method
+@torch.no_grad()
+def test_a_fresh_modality_changes_nothing_bit_for_bit(key, video, side):
+    model = build(key, add=(), lively=False)
+    for p in model.adapters.parameters():
+        p.normal_(std=0.3)
+    before = model(video)
+    for name in WIDTHS:
+        model.add_modality(name, WIDTHS[name])
+        same(model(video, {name: side[name]}), before, 0)
+    same(model(video, side), before, 0)
+    model.train_stage("cross")
+    same(model(video, broken(side), PRESENT), before, 0)
+
+
+@pytest.mark.parametrize("key", [key for key in METHODS if key != "mmca"])
+@torch.no_grad()
+def test_the_order_in_which_modalities_come_does_not_matter(key, video, side):
+    one, other = build(key), build(key, add=("flow", "audio"))
+    assert one.modalities == ("audio", "flow") and other.modalities == ("flow", "audio")
+    same(one(video, side), other(video, {name: side[name] for name in ("flow", "audio")}), 0)
+
+
+@torch.no_grad()
+def test_sequential_attention_is_rigid_its_order_matters(video, side):
+    one, other = build("mmca"), build("mmca", add=("flow", "audio"))
+    assert (one(video, side)["verb"] - other(video, side)["verb"]).abs().max() > 1e-6
+
+
+@each_method
+@torch.no_grad()
+def test_adding_and_removing_one_leaves_the_others_bit_equal(key, video, side):
+    model = build(key, add=("audio",))
+    state, out = model.plugin_state_dict(), model(video, {"audio": side["audio"]})
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    model.add_modality("flow", 4)
+    same(model(video, {"audio": side["audio"]}), out, 0)
+    model.remove_modality("flow")
+    assert state.keys() == model.plugin_state_dict().keys()
+    assert all(torch.equal(tensor, model.plugin_state_dict()[name]) for name, tensor in state.items())
+    model.remove_modality("audio")
+    assert not model.side and not any("side" in name or "fusion" in name for name in model.plugin_state_dict())
+
+
+TRAINED = {
+    "vision": ("adapters.", "prefixes.", "heads."),
+    "cross": ("side.", "fusion.", "joint_heads."),
+    "fusion": ("fusion.", "joint_heads."),
+    "audio": ("side.audio.",),
+    "all": ("adapters.", "prefixes.", "heads.", "side.", "fusion."),
+}
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_stage_moves_what_it_names_and_nothing_else(stage, video, side):
+    model = build("caa", lively=False)
+    model.train_stage(stage)
+    assert {name.split(".")[0] for name in model.trainable_parameters()} == {n.split(".")[0] for n in TRAINED[stage]}
+    assert all(name.startswith(TRAINED[stage]) for name in model.trainable_parameters())
+    enliven(model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for _ in range(2):
+        step(model, video, side)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved and moved <= set(model.trainable_parameters())
+    model.train()
+    for part in ("adapters.", "fusion."):
+        found = {module.training for module in getattr(model, part[:-1]).modules()}
+        assert found == {part in TRAINED[stage]}
+    assert not any(m.training for m in model.backbone.modules())
+    vision = model(video)
+    if stage not in ("vision", "all"):
+        model.train_stage("vision")
+        same(model(video), vision, 0)
+
+
+def test_joint_training_reaches_the_vision_adapter_through_the_cross_attention(video, side):
+    model = build("caa")
+    model.train_stage("all")
+    with torch.no_grad():
+        for adapter in model.adapters:
+            adapter.up.zero_()  # the adapter's own way out is shut
+            adapter.scale.zero_()
+    model(video, side)["verb"].square().sum().backward()
+    assert all(adapter.down.grad.any() for adapter in model.adapters)
+    model.zero_grad(set_to_none=True)
+    model.train_stage("cross")
+    model(video, side)["verb"].square().sum().backward()
+    assert all(adapter.down.grad is None for adapter in model.adapters)
+    assert all(model.side["audio"].cross[i].query.weight.grad.any() for i in "012")
+
+
+def test_modalities_trained_apart_join_by_addition_and_a_fusion_starts_there(video, side):
+    apart = build("caa", lively=False)
+    for name in WIDTHS:
+        apart.train_stage(name)
+        for _ in range(2):
+            step(apart, video, side)  # the other is in the batch, and not heard
+        alone = apart(video, side)
+        same(alone, apart(video, {name: side[name]}), 0)
+    apart.train_stage("all")
+    with torch.no_grad():
+        joined = apart(video, side)
+        sample = apart(video, {"flow": side["flow"]})
+    same(sample, alone, 1e-12)
+    apart.train_stage("fusion")
+    same(apart(video, side), joined, 1e-10)
+    assert not torch.allclose(joined["verb"], alone["verb"], atol=1e-6)
+
+
+def test_without_a_modality_present_a_batch_can_still_be_stepped(video):
+    model = build("caa")
+    model.train_stage("cross")
+    step(model, video, None)
+
+
+def test_disabled_hears_nothing(video, side):
+    model = build("caa")
+    model.train_stage("cross")
+    with model.disabled():
+        assert torch.equal(model.features(video, side), model.backbone(video))
+        assert torch.equal(model(video, side)["verb"], model.heads["verb"](model.backbone(video)))
+
+
+def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(video, side):
+    model = build("stages")
+    weights = model.fusion_weights(video, broken(side), PRESENT)
+    assert {i: {name: tuple(w.shape) for name, w in found.items()} for i, found in weights.items()} == {
+        1: {"audio": (4, 2 * 9), "flow": (4, 2 * 9)},
+        2: {"audio": (4, 2 * 4), "flow": (4, 2 * 4)},
+    }
+    total = sum(weights[1].values())
+    assert total[:3].allclose(torch.ones_like(total[:3])) and not total[3].any()
+    assert 0 < weights[1]["audio"][0].min() < weights[1]["audio"][0].max() < 1
+    assert build("add").fusion_weights(video, side) == {}
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda m, v, s: m(v, {"audo": s["audio"]}), "no modality 'audo'; did you mean 'audio'"),
+        (lambda m, v, s: m(v, s, {"speech": PRESENT["audio"]}), "no modality 'speech'"),
+        (lambda m, v, s: m(v, {"flow": s["audio"]}), r"flow tokens are \(4, 7, 6\); this model takes \(4, L, 4\)"),
+        (lambda m, v, s: m(v, {"flow": s["flow"][:, :0]}), r"flow tokens are \(4, 0, 4\)"),
+        (lambda m, v, s: m(v, {"flow": s["flow"][:3]}), r"this model takes \(4, L, 4\)"),
+        (lambda m, v, s: m(v, s, {"flow": torch.ones(4)}), r"present\['flow'\] is torch.float32 \(4,\); give bool"),
+        (lambda m, v, s: m.add_modality("audio", 6), "'audio' is there already"),
+        (lambda m, v, s: m.add_modality("cross", 6), "'cross' cannot name a modality"),
+        (lambda m, v, s: m.add_modality("keys", 6), "'keys' cannot name a modality"),
+        (lambda m, v, s: m.add_modality("speech", 0), "width must be an integer of at least 1; got 0"),
+        (lambda m, v, s: m.add_modality("speech", 6, encoder="linear"), "give length="),
+        (lambda m, v, s: m.remove_modality("speech"), "no modality 'speech' to remove; there are audio, flow"),
+        (lambda m, v, s: m.train_stage("step2"), "unknown stage 'step2'; use all, vision, cross, fusion, audio, flow"),
+        (lambda m, v, s: build("add").train_stage("fusion"), "without a fusion to train"),
+        (lambda m, v, s: build("mmca").train_stage("audio"), "one module for all modalities"),
+        (lambda m, v, s: build("pt").train_stage("audio"), "caa_join='add'"),
+        (lambda m, v, s: build("caa", add=()).train_stage("cross"), "add_modality comes first"),
+        (lambda m, v, s: CM3T(tiny(), "mhva+pt", HEADS).add_modality("audio", 6), "write mhva\\+pt\\+caa"),
+        (lambda m, v, s: CM3T(tiny(), parse_method("pt+caa", caa_stages=(4,))), "tiny has stages 1 to 3"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(call, words, video, side):
+    model = build("caa")
+    with pytest.raises(ValueError, match=words):
+        call(model, video, side)
+    assert model.modalities == ("audio", "flow") and len(model.fusion) == 3

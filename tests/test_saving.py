@@ -1,0 +1,169 @@
+"""Files of plugins with side modalities: whole models, single modalities, first steps, and strictness."""
+
+import pytest
+import torch
+from test_modality import METHODS, WIDTHS, build, each_method, enliven, same, side, step, video  # noqa: F401
+from test_model import HEADS, tiny
+
+from cm3t.backbones.weights import WeightsError
+from cm3t.methods import parse_method
+from cm3t.model import CM3T
+
+
+def clone(model: CM3T) -> dict:
+    return {name: tensor.clone() for name, tensor in model.plugin_state_dict().items()}
+
+
+@each_method
+def test_a_whole_model_comes_back_exactly_head_copies_included(key, video, side, tmp_path):  # noqa: F811
+    model = build(key)
+    model.train_stage("cross")
+    enliven(model)
+    path = model.save_plugins(tmp_path / "all.safetensors")
+    other = build(key, lively=False)
+    other.load_plugins(path)
+    with torch.no_grad():
+        same(other(video, side), model(video, side), 0)
+        same(other(video), model(video), 0)
+    assert clone(other).keys() == clone(model).keys()
+
+
+@pytest.mark.parametrize("key", ["caa", "full", "mmca", "late"])
+def test_a_second_step_starts_from_the_file_of_the_first(key, video, side, tmp_path):  # noqa: F811
+    method, overrides = METHODS[key]
+    first = CM3T(tiny(), parse_method(method, **overrides).vision, HEADS).double()
+    enliven(first).eval()
+    path = first.save_plugins(tmp_path / "first.safetensors")
+    second = build(key)
+    before = {name: p.clone() for name, p in second.side.state_dict().items()}
+    second.load_plugins(path)
+    same(second(video), first(video), 0)
+    assert all(torch.equal(p, second.side.state_dict()[name]) for name, p in before.items())
+    pt = CM3T(tiny(), "pt", HEADS).double().save_plugins(tmp_path / "pt.safetensors")
+    with pytest.raises(WeightsError, match='method is .*"pt".* in the file'):
+        second.load_plugins(pt)
+
+
+@pytest.mark.parametrize("key", [key for key in METHODS if key not in ("mmca",)])
+def test_one_modality_comes_back_exactly_and_leaves_the_others(key, video, side, tmp_path):  # noqa: F811
+    model = build(key)
+    if key not in ("pt", "full"):  # whose up-projection is the fusion's: these train together
+        model.train_stage("audio")
+        enliven(model)
+    path = model.save_modality("audio", tmp_path / "audio.safetensors")
+    other = build(key, add=("flow",))
+    before = clone(other)
+    other.load_modality(path)
+    after = other.plugin_state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert other.modalities == ("flow", "audio")
+    model.train_stage("all")
+    same(other.eval()(video, side), model.eval()(video, side), 0)
+
+
+def test_what_modalities_share_is_a_file_of_its_own(video, side, tmp_path):  # noqa: F811
+    model = build("caa")
+    model.train_stage("cross")
+    enliven(model)
+    parts = [model.save_modality(name, tmp_path / f"{name}.safetensors") for name in (*WIDTHS, "fusion")]
+    vision = tmp_path / "vision.safetensors"
+    bare = CM3T(tiny(), "mhva+pt", HEADS).double()
+    enliven(bare).save_plugins(vision)
+    other = build("caa", add=(), lively=False)
+    other.load_plugins(vision)
+    for path in parts:
+        other.load_modality(path)
+    same(other.eval()(video, side), model(video, side), 0)
+
+
+def test_a_modality_is_reused_under_another_name_and_for_other_classes(video, side, tmp_path):  # noqa: F811
+    model = build("add")
+    model.train_stage("audio")
+    enliven(model)
+    path = model.save_modality("audio", tmp_path / "audio.safetensors")
+    other = CM3T(tiny(), parse_method("mhva+pt+caa", caa_join="add"), {"traits": 3}).double()
+    with pytest.raises(WeightsError, match='heads is .*"verb": 5.* in the file, .*"traits": 3.* here'):
+        other.load_modality(path)
+    assert other.modalities == ()
+    other.load_modality(path, name="speech", heads=False)
+    assert other.modalities == ("speech",) and not other.side["speech"].heads
+    state = model.side["audio"].cross.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in other.side["speech"].cross.state_dict().items())
+    assert other(video, {"speech": side["audio"]})["traits"].shape == (4, 3)
+
+
+def test_files_that_do_not_fit_are_refused_by_what_differs(tmp_path):
+    model = build("caa")
+    audio = model.save_modality("audio", tmp_path / "audio.safetensors")
+    whole = model.save_plugins(tmp_path / "whole.safetensors")
+    narrow = build("caa", add=())
+    narrow.add_modality("audio", 9)
+    with pytest.raises(WeightsError, match=r'audio is \{"width": 6.* in the file, \{"width": 9.* here'):
+        narrow.load_modality(audio)
+    with pytest.raises(WeightsError, match='cross is .*"form": "double".* in the file, .*"form": "token_gate"'):
+        build("gate").load_modality(audio)
+    with pytest.raises(WeightsError, match="read it with load_modality"):
+        model.load_plugins(audio)
+    with pytest.raises(WeightsError, match="read it with load_plugins"):
+        model.load_modality(whole)
+    with pytest.raises(WeightsError, match="modalities is .*flow.* in the file"):
+        build("caa", add=("audio",)).load_plugins(whole)
+    with pytest.raises(ValueError, match="no modality 'speech' to save; there are audio, flow, fusion"):
+        model.save_modality("speech", tmp_path / "speech.safetensors")
+    rigid = build("mmca").save_plugins(tmp_path / "mmca.safetensors")
+    with pytest.raises(WeightsError, match="modalities is .*audio.*flow.* in the file, .*flow.*audio.* here"):
+        build("mmca", add=("flow", "audio")).load_plugins(rigid)
+
+
+def test_a_refused_state_lists_its_keys_and_changes_nothing(tmp_path):
+    model = build("caa")
+    state = clone(model)
+    state["side.audio.cross.7.query.weight"] = state.pop("side.audio.cross.1.query.weight")
+    state["fusion.0.up.bias"] = torch.zeros(9)
+    state["joint_heads.verb.bias"] = torch.zeros(5)
+    before = clone(model)
+    with pytest.raises(WeightsError) as error:
+        model.load_plugin_state_dict(state)
+    for line in (
+        "missing key side.audio.cross.1.query.weight",
+        "unexpected key side.audio.cross.7.query.weight",
+        "fusion.0.up.bias has shape (9,), the model's is (8,)",
+        "missing key joint_heads.verb.weight",
+    ):
+        assert line in str(error.value)
+    assert before.keys() == clone(model).keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in clone(model).items())
+
+
+def test_a_modality_whose_keys_do_not_fit_is_not_left_half_added(tmp_path, monkeypatch):
+    model = build("caa")
+    part = model._part("audio")
+    monkeypatch.setattr(model, "_part", lambda name: {k: v for k, v in part.items() if "query" not in k})
+    path = model.save_modality("audio", tmp_path / "audio.safetensors")
+    other = build("caa", add=("flow",))
+    with pytest.raises(WeightsError, match="6 keys(.|\n)*missing key cross.0.query.weight"):
+        other.load_modality(path)
+    assert other.modalities == ("flow",)
+
+
+def test_files_from_before_there_were_modalities_still_load(video, tmp_path, monkeypatch):  # noqa: F811
+    model = CM3T(tiny(), "mhva+pt", HEADS).double()
+    about = model._description()
+    assert "cross" not in about["method"]
+    monkeypatch.setattr(model, "_description", lambda: {k: v for k, v in about.items() if k != "modalities"})
+    path = model.save_plugins(tmp_path / "old.safetensors")
+    CM3T(tiny(), "mhva+pt", HEADS).double().load_plugins(path)
+
+
+def test_training_goes_on_after_loading(video, side, tmp_path):  # noqa: F811
+    model = build("caa")
+    path = model.save_plugins(tmp_path / "all.safetensors")
+    other = build("caa", lively=False)
+    other.train_stage("cross")
+    other.load_plugins(path)  # drops the copy of the heads, which the file has not
+    assert not other.joint_heads
+    other.train_stage("cross")
+    before = clone(other)
+    step(other, video, side)
+    moved = {k.split(".")[0] for k, v in other.plugin_state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"side", "fusion", "joint_heads"}
