@@ -2,6 +2,9 @@
 
 import warnings
 from collections import Counter
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,12 +14,17 @@ from cm3t.data.frames import PICTURE, FrameFolder, NearestFrameWarning, read_fra
 from cm3t.data.media import MediaError
 
 
+@cache
+def encoded(k):
+    with TemporaryDirectory() as folder:
+        return write_picture(Path(folder), k, picture(k)).read_bytes()
+
+
 def extract(folder, count=40, skip=()):
     """Pictures 1..count, picture k showing the number k."""
     folder.mkdir(parents=True, exist_ok=True)
-    for k in range(1, count + 1):
-        if k not in skip:
-            write_picture(folder, k, picture(k))
+    for k in set(range(1, count + 1)) - set(skip):
+        (folder / PICTURE.format(k)).write_bytes(encoded(k))
     return folder
 
 

@@ -214,17 +214,25 @@ def read_manifest(folder: str | Path) -> dict:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}; python -m cm3t.extract writes one")
-    try:
-        manifest = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise FeatureError(f"{path}: byte {error.start} is not UTF-8; extract again") from None
-    except json.JSONDecodeError as error:
-        raise FeatureError(f"{path}: line {error.lineno}: {error.msg}; extract again") from None
-    except RecursionError:
-        raise FeatureError(f"{path}: nested too deeply to be a manifest; extract again") from None
+    manifest = parse_json(path.read_bytes(), path, FeatureError)
     for problem in _problems(manifest):
         raise FeatureError(f"{path}: {problem}; extract again")
     return manifest
+
+
+def parse_json(content: bytes, where: str | Path, error_type: type[Exception]):
+    """JSON, of any bytes: parsed, or one error of the given type that names `where` and the line."""
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"line {error.lineno}: {error.msg}"
+    except RecursionError:
+        problem = "nested too deeply"
+    except ValueError:  # a whole number of thousands of digits
+        problem = "holds a number of too many digits"
+    raise error_type(f"{where}: {problem}; write the file again")
 
 
 def _problems(manifest) -> Iterator[str]:
