@@ -99,10 +99,11 @@ def decode(data, side: tuple[str, ...] = ()) -> ClipSet:
     Raises ValueError for targets that are no numbers, for tokens that are none (it names clip and modality) and for
     an unknown modality; AbsentModality for one that no clip of the split has.
     """
+    target = _checked_targets(data)
     found = {name: side_tokens(data, name) for name in side}
     return ClipSet(
         video=_video(data),
-        target=_checked_targets(data),
+        target=target,
         subsets=data.subsets,
         side={name: tokens for name, (tokens, _) in found.items()},
         present={name: present for name, (_, present) in found.items()},

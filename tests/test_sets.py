@@ -1,0 +1,183 @@
+"""Decoded clips: checked, shared, kept on disk; and the controls that say what a modality is worth."""
+
+import pytest
+import torch
+from toys import Behaviours, Toy, Traits, clip_set, small_world
+
+from cm3t import sets
+from cm3t.config import cache_dir, resolve
+from cm3t.controls import controls, drop, dropped, shuffled, trivial_scores
+from cm3t.data import READERS, open_data
+from cm3t.metrics import average_precision
+from cm3t.sets import AbsentModality, decode, open_sets
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """Toys for data, a tiny backbone."""
+    small_world(monkeypatch)
+
+
+def settings(**given):
+    return resolve("smoke", **({"weights": None, "train_clips": 16, "eval_clips": 8} | given))
+
+
+def test_clips_carry_what_the_model_takes():
+    clips = clip_set(Toy(8, 0), ("audio", "flow"))
+    assert clips.side["audio"].shape == (8, 5, 8) and clips.present["flow"].tolist() == [False, True, True, True] * 2
+    given = clips.inputs(torch.tensor([1, 4]), torch.device("cpu"))
+    assert given["side"]["flow"].shape == (2, 2, 4) and given["present"]["flow"].tolist() == [True, False]
+    assert clips.only("flow").side.keys() == {"flow"} and clips.only().inputs(torch.arange(2), "cpu") == {}
+    assert clip_set(Toy(8, 0)).inputs(torch.arange(2), "cpu") == {}
+
+
+def test_tasks_and_groups_come_along():
+    assert clip_set(Behaviours(8, 0)).task == "behaviours"
+    traits = clip_set(Traits(8, 0))
+    assert traits.task == "traits" and traits.groups[:2] == ("000/0/T", "001/0/T")
+
+
+def spoiled(monkeypatch, change):
+    whole = Toy.decode_side
+    monkeypatch.setattr(Toy, "decode_side", lambda self, name: change(*whole(self, name)))
+
+
+def test_tokens_that_are_no_numbers_name_clip_and_modality(monkeypatch):
+    def spoil(tokens, present):
+        tokens[5, 1, 0] = float("nan")
+        return tokens, present
+
+    spoiled(monkeypatch, spoil)
+    with pytest.raises(ValueError, match="audio of 1 clips holds values that are no numbers; the first is clip 5"):
+        clip_set(Toy(8, 0), ("audio",))
+
+
+def test_what_stands_in_an_absent_clip_does_not_matter(monkeypatch):
+    spoiled(monkeypatch, lambda tokens, present: (tokens.masked_fill(~present[:, None, None], torch.nan), present))
+    assert clip_set(Toy(8, 0), ("flow",)).side["flow"][0].isnan().all()
+
+
+def test_a_modality_that_no_clip_has(monkeypatch):
+    spoiled(monkeypatch, lambda tokens, present: (tokens, present & False))
+    with pytest.raises(AbsentModality, match="no clip of the train split has flow; leave the modality out"):
+        clip_set(Toy(8, 0), ("flow",))
+
+    def lacking(tokens, present):
+        raise LookupError("no sound track anywhere")
+
+    spoiled(monkeypatch, lacking)
+    with pytest.raises(AbsentModality, match="has audio; leave .*no sound track anywhere"):
+        clip_set(Toy(8, 0), ("audio",))
+
+
+def test_an_unknown_modality_and_a_mistake_of_a_reader_keep_their_own_errors(monkeypatch):
+    with pytest.raises(ValueError, match="unknown modality 'smell'; known are audio, flow"):
+        clip_set(Toy(8, 0), ("smell",))
+    spoiled(monkeypatch, lambda tokens, present: {}["oops"])
+    with pytest.raises(KeyError):
+        clip_set(Toy(8, 0), ("audio",))
+
+
+def test_targets_that_are_missing_or_no_numbers():
+    traits = Traits(8, 0)
+    traits.targets["traits"][3, 2] = float("nan")
+    with pytest.raises(ValueError, match="target 'traits' of clip 3 is no number"):
+        clip_set(traits)
+    hidden = Toy(8, 0)
+    hidden.targets = {}
+    with pytest.raises(ValueError, match="the train split has no targets verb, noun"):
+        clip_set(hidden)
+
+
+def test_tokens_are_made_once_and_then_read_from_disk(monkeypatch):
+    made = []
+    whole = Toy.decode_side
+    monkeypatch.setattr(Toy, "decode_side", lambda self, name: made.append(name) or whole(self, name))
+    config = settings(method="mhva+pt+caa", side="audio")
+    first = decode(open_sets(config)["train"], config.side)
+    assert decode(open_sets(config)["train"], config.side).side["audio"] is first.side["audio"] and len(made) == 1
+    for remembered in (sets.side_tokens, sets._open_set):
+        remembered.cache_clear()  # as in the next process
+    again = decode(open_sets(config)["train"], config.side)
+    assert torch.equal(again.side["audio"], first.side["audio"]) and len(made) == 1
+    decode(open_sets(config)["tune"], config.side)
+    decode(open_sets(settings(method="mhva+pt+caa", side="audio", train_clips=12))["train"], config.side)
+    assert len(made) == 3 and len(list(cache_dir().glob("rooms-kitchen-*-audio-*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"half"), lambda path: path.unlink()])
+def test_a_damaged_cache_is_made_again(damage):
+    config = settings(method="mhva+pt+caa", side="flow")
+    first = decode(open_sets(config)["train"], config.side)
+    (path,) = cache_dir().iterdir()
+    damage(path)
+    sets.side_tokens.cache_clear()
+    assert torch.equal(decode(open_sets(config)["train"], config.side).side["flow"], first.side["flow"])
+    assert [p.suffix for p in cache_dir().iterdir()] == [".safetensors"]
+
+
+def test_another_reader_makes_other_tokens(monkeypatch):
+    config = settings(method="mhva+pt+caa", side="audio")
+    train = open_sets(config)["train"]
+    paths = {sets._cache_path(train, "audio"), sets._cache_path(train, "flow")}
+    monkeypatch.setattr(sets, "_readers", lambda: "changed")
+    paths.add(sets._cache_path(train, "audio"))
+    train.digest = "other"
+    assert len(paths | {sets._cache_path(train, "audio")}) == 4
+
+
+def test_the_controls_of_two_modalities():
+    clips = clip_set(Toy(16, 0), ("audio", "flow"))
+    found = dict(controls(clips))
+    names = [f"{what}_{name}" for name in ("audio", "flow") for what in ("no", "shuffled", "muted")]
+    assert list(found) == [*names, "no_side"]
+    assert found["no_audio"].side.keys() == {"flow"} and found["no_side"].side == {}
+    muted = found["muted_flow"]
+    assert not muted.side["flow"].any() and torch.equal(muted.present["flow"], clips.present["flow"])
+    assert torch.equal(muted.side["audio"], clips.side["audio"])
+    assert list(controls(clip_set(Toy(16, 0)))) == []
+
+
+def test_a_shuffled_modality_is_always_another_clips():
+    clips = clip_set(Toy(16, 0), ("flow",))
+    marked = torch.arange(16.0)[:, None, None].expand(16, 2, 4)
+    clips.side["flow"] = marked
+    moved = shuffled(clips, "flow")
+    source = moved.side["flow"][:, 0, 0].int().tolist()
+    assert sorted(source) == list(range(16)) and all(i != j for i, j in enumerate(source))
+    assert torch.equal(moved.present["flow"], clips.present["flow"][source])
+    assert torch.equal(moved.side["flow"], shuffled(clips, "flow").side["flow"])
+
+
+def test_dropping_by_share_and_by_chance():
+    clips = clip_set(Toy(20, 0), ("audio",))
+    kept = [dropped(clips, "audio", share).present["audio"] for share in (0, 0.25, 0.5, 1)]
+    assert [int(mask.sum()) for mask in kept] == [20, 15, 10, 0] and (kept[2] <= kept[1]).all()
+    present = {"audio": torch.ones(4000, dtype=torch.bool), "flow": torch.arange(4000) % 2 == 0}
+    one, two = (drop(present, 0.3, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert 0.67 < one["audio"].float().mean() < 0.73 and (one["flow"] <= present["flow"]).all()
+    assert not torch.equal(one["audio"], two["audio"])
+
+
+def test_the_trivial_answer_of_every_task():
+    train, clips = clip_set(Toy(40, 0)), clip_set(Toy(20, 1))
+    common = train.target["verb"].bincount().argmax()
+    verb = trivial_scores(train, clips)["all"]["verb_top1"]
+    assert verb == pytest.approx(100 * (clips.target["verb"] == common).float().mean().item())
+    behaviours = clip_set(Behaviours(20, 1))
+    found = trivial_scores(clip_set(Behaviours(40, 0)), behaviours)["all"]
+    labels = behaviours.target["behaviour"][:, 0].numpy()
+    assert found["ap_0"] == pytest.approx(100 * average_precision(labels * 0, labels)) and found["ap_1"] is None
+    assert found["classes_averaged"] == 2
+    assert trivial_scores(clip_set(Traits(40, 0)), clip_set(Traits(20, 1)))["all"]["mse"] == pytest.approx(5 / 9)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_data_set_opens_by_name_and_says_what_is_missing(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match="rooms-"):
+        open_data(name, tmp_path)
+
+
+def test_a_wrong_name_is_told():
+    with pytest.raises(ValueError, match="did you mean 'rooms-group'"):
+        open_data("room-group")
