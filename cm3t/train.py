@@ -135,7 +135,9 @@ def restore(config: RunConfig, out: Path | str | None = None) -> CM3T:
     if record is None or not steps.is_kept(record, folder):
         raise ConfigError(f"{folder} does not hold what {run_id(config)} trained; run(config, keep=True) makes it")
     train = open_sets(config)["train"]
-    model = build(config, train, decode(train, config.side))
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # a backbone without weights is drawn as it was
+        model = build(config, train, decode(train, config.side))
     model.load_plugins(steps.plugins_path(folder, record.run_id))
     return model.eval()
 

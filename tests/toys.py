@@ -19,6 +19,7 @@ class Toy:
         self.classes, self.gaps, self.digest = {"verb": 2, "noun": 3}, gaps, "toy"
         rng = torch.Generator().manual_seed(seed)
         self.targets = {name: torch.randint(n, (clips,), generator=rng) for name, n in self.classes.items()}
+        self.verb, self.noun = self.targets["verb"], self.targets["noun"]
         self.subsets = {"all": torch.ones(clips, dtype=torch.bool), "unseen": torch.arange(clips) % 2 == 0}
 
     def __len__(self) -> int:
@@ -26,8 +27,8 @@ class Toy:
 
     def decode_all(self) -> torch.Tensor:
         """(n, 3, 2, 24, 24)."""
-        video = torch.full((len(self.targets["verb"]), 3, 2, 24, 24), 60, dtype=torch.uint8)
-        for clip, verb, noun in zip(video, self.targets["verb"], self.targets["noun"], strict=True):
+        video = torch.full((self.clips, 3, 2, 24, 24), 60, dtype=torch.uint8)
+        for clip, verb, noun in zip(video, self.verb, self.noun, strict=True):
             clip[noun, :, :, verb * 12 : verb * 12 + 12] = 220
         return video
 
@@ -35,11 +36,11 @@ class Toy:
         """Sound (n, 5, 8), whose loud half is the verb; flow (n, 2, 4), lacking in every fourth clip."""
         if name == "audio":
             tokens = torch.zeros(self.clips, 5, 8)
-            for row, verb in zip(tokens, self.targets["verb"], strict=True):
+            for row, verb in zip(tokens, self.verb, strict=True):
                 row[:, verb * 4 : verb * 4 + 4] = 2
             return tokens, torch.ones(self.clips, dtype=torch.bool)
         if name == "flow":
-            tokens = torch.nn.functional.one_hot(self.targets["noun"], 4).float()
+            tokens = torch.nn.functional.one_hot(self.noun, 4).float()
             return tokens[:, None].repeat(1, 2, 1), torch.arange(self.clips) % 4 > 0
         raise ValueError(f"unknown modality {name!r}; known are audio, flow")
 
@@ -59,16 +60,8 @@ class Behaviours(Toy):
 
     def __init__(self, clips: int, seed: int, gaps=()):
         super().__init__(clips, seed, gaps)
-        happens = torch.stack([self.targets["verb"], torch.zeros(clips), torch.ones(clips)], dim=1)
-        self.labels, self.classes, self._verb = happens.float(), {"behaviour": 3}, self.targets
-        self.targets = {"behaviour": self.labels}
-
-    def decode_all(self) -> torch.Tensor:
-        """(n, 3, 2, 24, 24)."""
-        video = torch.full((self.clips, 3, 2, 24, 24), 60, dtype=torch.uint8)
-        for clip, verb in zip(video, self.labels[:, 0].int(), strict=True):
-            clip[..., verb * 12 : verb * 12 + 12] = 220
-        return video
+        happens = torch.stack([self.verb, torch.zeros(clips), torch.ones(clips)], dim=1)
+        self.classes, self.targets = {"behaviour": 3}, {"behaviour": happens.float()}
 
 
 class Traits(Toy):
