@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"config", "coerce", "methods"},
     {"plugins", "backbones", "data", "metrics"},
-    {"attach", "modality", "model", "plugin_file", "saving", "stages", "summary"},
+    {"attach", "challenge", "modality", "model", "plugin_file", "saving", "stages", "summary"},
     {
         "train",
         "loop",
@@ -35,6 +35,8 @@ LAYERS = (
         "sets",
         "controls",
         "steps",
+        "evaluate",
+        "extract",
     },
     {"run", "report", "ledger", "figures", "curves", "show", "notebooks", "exercises", "rooms", "bench"},
 )
