@@ -11,9 +11,10 @@ class AdapterFusion(nn.Module):
     Eq. (7)    q = mean of the modalities' Q       (the query of the cross-attention, none of its own)
     Eq. (8)    k_m = O_m W_k
     Eq. (9)    v_m = O_m W_v
-    Eq. (10)   a = softmax_m(q . k_m / sqrt(a)),   y = n (sum_m a_m y_m + [sum_m a_m v_m] W_up)
+    Eq. (10)   w = softmax_m(q . k_m / sqrt(a)),   y = n (sum_m w_m y_m + [sum_m w_m v_m] W_up)
 
-    with O_m the hidden state and y_m the output of modality m's adapter and n the modalities present.
+    with O_m the hidden state (width a) and y_m the output of modality m's adapter, n the modalities present, all by
+    sample and token.
 
     Shapes: query and hidden (M, B, N, a), out (M, B, N, C) or None, present (M, B) bool -> y (B, N, C), weights
     (M, B, N) that sum to 1 over the modalities present, per sample.
