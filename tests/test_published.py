@@ -26,7 +26,7 @@ def test_counts_that_were_verified_by_hand():
     exact = {
         ("video_swin_b", "frozen", "reference"): 88_048_984,
         ("vivit_b", "frozen", "reference"): 88_954_000,
-        ("clip_b", "frozen", "reference"): 86_193_152,
+        ("clip_b", "frozen", "reference"): 86_193_152 + 8 * 768,  # and positions of 8 frames
         ("vit_b", "adaptformer", "trainable"): 1_189_632,
         ("video_swin_b", "adaptformer", "trainable"): 1_553_664,
         ("video_swin_b", "mhva+pt", "trainable"): 11_250_968,
