@@ -43,6 +43,25 @@ def test_equals_torchvision_in_float64(clip):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("clip", [(32, 24, 24), (8, 48, 24)], ids=str)
+def test_the_long_window_equals_torchvision_in_float64(clip):
+    theirs, ours = both(window=(8, 3, 3))  # as Something-Something v2's, twice as long as the other
+    video = torch.randn(1, 3, *clip, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(video), theirs(video), rtol=0, atol=1e-10)
+
+
+@pytest.mark.slow
+def test_base_equals_torchvision_in_float32():
+    torch.manual_seed(0)
+    theirs = lively(swin3d_b())
+    ours = backbones.backbone("video_swin_b", num_classes=400).eval()
+    ours.load_state_dict(theirs.state_dict())
+    video = torch.randn(1, 3, 16, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(video), theirs(video), rtol=0, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("clip", [(32, 224, 224), (20, 232, 248)], ids=str)
 def test_tiny_equals_torchvision_in_float32(clip):

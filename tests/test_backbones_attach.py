@@ -40,5 +40,5 @@ def test_gradients_reach_every_plugin_of_a_transformer_with_class_tokens(name):
 def test_full_sizes_take_every_plugin(name):
     with torch.device("meta"):
         model = cm3t.create(name, method="mhva+pt", heads={"verb": 97})
-        assert model(torch.zeros(1, 3, *model.backbone.clip))["verb"].shape == (1, 97)
+    assert model(torch.zeros(1, 3, *model.backbone.clip, device="meta"))["verb"].shape == (1, 97)
     assert 0.05 < model.summary().share < 0.25

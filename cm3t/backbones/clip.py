@@ -40,7 +40,7 @@ class FrameViT(TokenBackbone):
         grid = (1, clip[1] // side[0], clip[2] // side[1])
         if vit.pos_embed is not None:
             grid = (1, *vit.patch_embed.grid_size)
-        super().__init__(vit, name=name, clip=clip, patch=(1, *side), grid=grid, by_frame=True, **contract)
+        super().__init__(vit, name=name, clip=clip, patch=(1, *side), grid=grid, span=1, **contract)
         self.temporal_embed = nn.Parameter(torch.zeros(1, clip[0], self.width)) if temporal else None
         self.fc_norm, self.attn_pool = vit.fc_norm, vit.attn_pool
         self.pooling, self.pool_extra = vit.global_pool, vit.pool_include_prefix
@@ -55,12 +55,11 @@ class FrameViT(TokenBackbone):
         return rearrange(x, "(b t) h w c -> b t h w c", b=len(video))
 
     def place(self, x: Tensor) -> Tensor:
-        """Tokens (B, T, N, C) plus their positions in space and time."""
-        x = super().place(x)
+        """Tokens (B, T, N, C), or the map, plus their positions in time."""
         if self.temporal_embed is None:
             return x
         time = resample(self.temporal_embed, (self.clip[0], 1, 1), (x.shape[1], 1, 1))
-        return x + rearrange(time, "b t c -> b t 1 c")
+        return x + rearrange(time, "b t c -> b t 1 c" if x.ndim == 4 else "b t c -> b t 1 1 c")
 
     def pool(self, x: Tensor) -> Tensor:
         """The last tokens (B, T, N, C) or map -> features (B, D): frames pooled as the image model does, their mean."""

@@ -104,9 +104,10 @@ def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | No
     if not any(k.startswith("head.") for k in own):
         report.dropped += [k for k in state if k.startswith("head.")]
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
+    image = getattr(state.get("patch_embed.proj.weight"), "ndim", 5) == 4  # a model of images, which has no time
     for key, value in list(state.items()):
         if key in own and value.shape != own[key].shape:
-            state[key] = _fit(key, value, own[key], model, native, report)
+            state[key] = _fit(key, value, own[key], model, native, image, report)
     report.mapped = len(state)
     for key, value in own.items():
         if key.endswith("relative_position_index"):
@@ -169,7 +170,9 @@ def _fuse(state: State) -> State:
     return state
 
 
-def _fit(key: str, value: Tensor, own: Tensor, model: nn.Module, native: Grid | None, report: Report) -> Tensor:
+def _fit(
+    key: str, value: Tensor, own: Tensor, model: nn.Module, native: Grid | None, image: bool, report: Report
+) -> Tensor:
     """A tensor of another shape inflated over time or resampled to the model's, if it is one of those that can be."""
     fitted, how = value, report.interpolated
     if key == "patch_embed.proj.weight" and value.ndim == 4 and own.ndim == 5:
@@ -180,7 +183,7 @@ def _fit(key: str, value: Tensor, own: Tensor, model: nn.Module, native: Grid | 
         fitted = value if old is None else _spread(value, old, spans)
     elif key == "pos_embed":
         extra = own.shape[1] - math.prod(model.grid)
-        old = _position_grid(value.shape[1] - extra, model, native)
+        old = _position_grid(value.shape[1] - extra, model, native, image)
         if old is not None:
             time = model.grid[0] // old[0] if old[0] == 1 else 1
             how = report.inflated if time > 1 else how
@@ -223,16 +226,16 @@ def _spread(table: Tensor, old: Grid, new: Grid) -> Tensor:
     return resample(table[None], old, new)[0]
 
 
-def _position_grid(rows: int, model: nn.Module, native: Grid | None) -> Grid | None:
+def _position_grid(rows: int, model: nn.Module, native: Grid | None, image: bool) -> Grid | None:
     """(T, H, W) of position embeddings with so many rows: the published grid, or ours at another size or length."""
     t, h, w = model.grid
-    if native is not None:
+    if native is not None and not image:
         published = tuple(n // p for n, p in zip(native, model.patch, strict=True))
-        published = (1, *published[1:]) if model.by_frame else published
+        published = (1, *published[1:]) if model.span == 1 else published
         if math.prod(published) == rows:
             return published
-    for time in (t, 1):
-        side = math.isqrt(rows // time)
-        if time * side * side == rows:
-            return time, side, side
+    time = 1 if image else t
+    side = math.isqrt(rows // time)
+    if time * side * side == rows:
+        return time, side, side
     return (rows // (h * w), h, w) if rows % (h * w) == 0 else None

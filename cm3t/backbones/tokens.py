@@ -1,8 +1,10 @@
 """Plain vision transformers on the backbone contract: timm's blocks, opened, over tokens that may attend by groups."""
 
+import math
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -54,16 +56,16 @@ class OpenAttention(nn.Module):
 class OpenBlock(nn.Module):
     """A timm transformer block over the same parameters and names, its two branches open.
 
-    Shapes: tokens (B, G, N, C) that attend in G groups, or a map (B, T, H, W, C), which attends within its frames or,
-    unless `by_frame`, as a whole.
+    Shapes: tokens (B, G, N, C) that attend in G groups, or a map (B, T, H, W, C), `span` frames of which attend
+    together (all of them where it is None).
 
     Layer scale and stochastic depth belong to the branches. An attention that is not timm's plain one is kept as it
     is and takes no prefix.
     """
 
-    def __init__(self, block: Block, *, by_frame: bool):
+    def __init__(self, block: Block, *, span: int | None):
         super().__init__()
-        self.by_frame = by_frame
+        self.span = span
         for part in ("norm1", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"):
             setattr(self, part, getattr(block, part))
         self.attn = OpenAttention(block.attn) if type(block.attn) is Attention else block.attn
@@ -71,7 +73,7 @@ class OpenBlock(nn.Module):
     def attention(self, x: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The attention branch, shaped as x (B, G, N, C) or (B, T, H, W, C); prefix = (k, v), each (l, C)."""
         z, shape = self.norm1(x), x.shape
-        groups = shape[1] if x.ndim == 4 or self.by_frame else 1
+        groups = shape[1] if x.ndim == 4 else shape[1] // (self.span or shape[1])
         tokens = rearrange(z.flatten(1, -2), "b (g n) c -> (b g) n c", g=groups)
         out = self.attn(tokens) if prefix is None else self.attn(tokens, prefix)
         return self.drop_path1(self.ls1(out.reshape(shape)))
@@ -94,10 +96,10 @@ class TokenBackbone(nn.Module, Backbone):
     token, registers) before its part of the map. Joint space-time has one group, frame-wise attention a group a frame.
     Without extra tokens they pass on the map itself.
 
-    parts     cls_token (1, 1, C), reg_token (1, R, C), pos_embed (1, [E +] N, C) each a parameter or None, norm_pre,
-              blocks (timm's `Block`), norm
-    grid      (T, H, W) tokens that pos_embed covers; T is 1 where each frame has the same
-    by_frame  attend within frames
+    parts  patch_embed, cls_token (1, 1, C), reg_token (1, R, C), pos_embed (1, [E +] N, C) (each a parameter or None),
+           norm_pre, blocks (timm's `Block`), norm
+    grid   (T, H, W) tokens that pos_embed covers; T is 1 where every frame has the same
+    span   frames of tokens that attend together: 1 by frame, None all
 
     Choice: clips of another length or size than the backbone's own get interpolated position embeddings, at every
     forward (`positions.resample`). `seen` remembers the grid of the last embedded video, which the shape of its tokens
@@ -112,16 +114,16 @@ class TokenBackbone(nn.Module, Backbone):
         clip: Grid,
         patch: Grid,
         grid: Grid,
-        by_frame: bool,
+        span: int | None,
         prefix_length: int,
         source_classes: int,
     ):
         super().__init__()
-        self.name, self.clip, self.patch, self.grid, self.by_frame = name, tuple(clip), patch, grid, by_frame
+        self.name, self.clip, self.patch, self.grid, self.span = name, tuple(clip), patch, grid, span
         self.prefix_length, self.source_classes = prefix_length, source_classes
         self.cls_token, self.reg_token, self.pos_embed = parts.cls_token, parts.reg_token, parts.pos_embed
         self.patch_embed, self.norm_pre, self.norm = parts.patch_embed, parts.norm_pre, parts.norm
-        self.blocks = nn.ModuleList(_open(i, block, name, by_frame) for i, block in enumerate(parts.blocks))
+        self.blocks = nn.ModuleList(_open(i, block, name, span) for i, block in enumerate(parts.blocks))
         self.width = self.blocks[0].norm1.weight.shape[0]
         self.extra = sum(0 if token is None else token.shape[1] for token in (self.cls_token, self.reg_token))
         self.seen = grid
@@ -130,30 +132,36 @@ class TokenBackbone(nn.Module, Backbone):
     @property
     def widths(self) -> list[int]:
         """Width C of each block: the same in all."""
-        return [self.width] * len(self.blocks)
+        return [block.norm1.weight.shape[0] for block in self.blocks]
 
     def patches(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> token map (B, T', H', W', C), without positions."""
         return self.patch_embed(video)
 
     def embed(self, video: Tensor) -> Tensor:
-        """Video (B, 3, T, H, W) -> tokens (B, G, E + N / G, C) with their positions."""
+        """Video (B, 3, T, H, W) -> tokens (B, G, E + N / G, C), or the map, with their positions."""
         check_video(video, self.name, self.patch)
         x = self.patches(video)
         self.seen = tuple(x.shape[1:4])
-        groups = x.shape[1] if self.by_frame else 1
-        extra = [t.expand(len(x), groups, -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
-        x = torch.cat([*extra, rearrange(x, "b (g t) h w c -> b g (t h w) c", g=groups)], dim=2)
-        x = self.norm_pre(self.place(x))
-        return x if self.extra else self._as_map(x)
+        extra = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        extra = torch.cat(extra, dim=1) if extra else None
+        if self.pos_embed is not None:
+            new = (1 if self.grid[0] == 1 else self.seen[0], *self.seen[1:])
+            position = resample(self.pos_embed, self.grid, new)
+            own = position.shape[1] - math.prod(new)  # rows for the extra tokens: all of them, or none
+            x = x + rearrange(position[:, own:], "b (t h w) c -> b t h w c", h=self.seen[1], w=self.seen[2])
+            extra = extra + position[:, :own] if own else extra
+        if extra is not None:
+            extra = repeat(extra, "1 e c -> b (g e) c", b=len(x), g=self._groups(x))
+        return self.norm_pre(self.place(self.join(x, extra)))
 
     def place(self, x: Tensor) -> Tensor:
-        """Tokens (B, G, N, C) plus their position embeddings."""
-        if self.pos_embed is None:
-            return x
-        new = (1, *self.seen[1:]) if self.by_frame else self.seen
-        position = resample(self.pos_embed, self.grid, new)
-        return x + F.pad(position, (0, 0, x.shape[2] - position.shape[1], 0))  # extra tokens may have no position
+        """Tokens (B, G, N, C) or map with further positions: none here."""
+        return x
+
+    def _groups(self, x: Tensor) -> int:
+        """Groups G that a map (B, T, H, W, C) attends in."""
+        return x.shape[1] // (self.span or x.shape[1])
 
     def advance(self, i: int, x: Tensor) -> Tensor:
         """What block i reads, (B, G, N, C): x itself, there being no stages."""
@@ -164,19 +172,16 @@ class TokenBackbone(nn.Module, Backbone):
         if not self.extra:
             return x, None
         t, h, w = self.seen
-        groups, inner = x.shape[1:3]
-        if (groups, inner - self.extra) != ((t, h * w) if self.by_frame else (1, t * h * w)):
+        if x.shape[1] * (x.shape[2] - self.extra) != t * h * w:
             raise ValueError(f"{self.name}: tokens of shape {tuple(x.shape)} are not of the last video, {self.seen}")
-        return self._as_map(x[:, :, self.extra :]), rearrange(x[:, :, : self.extra], "b g e c -> b (g e) c")
-
-    def _as_map(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b g (t h w) c -> b (g t) h w c", h=self.seen[1], w=self.seen[2])
+        fmap = rearrange(x[:, :, self.extra :], "b g (t h w) c -> b (g t) h w c", h=h, w=w)
+        return fmap, rearrange(x[:, :, : self.extra], "b g e c -> b (g e) c")
 
     def join(self, x: Tensor, extra: Tensor | None) -> Tensor:
         """Tokens (B, G, E + N / G, C) of a map (B, T, H, W, C) and its extra tokens (B, G * E, C)."""
         if extra is None:
             return x
-        groups = x.shape[1] if self.by_frame else 1
+        groups = self._groups(x)
         x = rearrange(x, "b (g t) h w c -> b g (t h w) c", g=groups)
         return torch.cat([rearrange(extra, "b (g e) c -> b g e c", g=groups), x], dim=2)
 
@@ -189,14 +194,14 @@ class TokenBackbone(nn.Module, Backbone):
         return self.head(self.features_of(video))
 
 
-def _open(i: int, block: nn.Module, name: str, by_frame: bool) -> OpenBlock:
+def _open(i: int, block: nn.Module, name: str, span: int | None) -> OpenBlock:
     """timm's block opened; ContractError naming the block where it is another kind."""
     if type(block) is not Block:
         raise ContractError(
             f"block {i} of {name!r} is a {type(block).__name__}: only timm's pre-norm `Block` (attention, then MLP, "
             "without rotary positions) has the two branches that plugins stand beside"
         )
-    return OpenBlock(block, by_frame=by_frame)
+    return OpenBlock(block, span=span)
 
 
 def init_small(model: nn.Module) -> None:

@@ -60,7 +60,7 @@ class ViViT(TokenBackbone):
         options = dict(qkv_bias=True, act_layer=partial(nn.GELU, "tanh"), norm_layer=partial(nn.LayerNorm, eps=1e-6))
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
         parts.blocks = [Block(width, heads, drop_path=rate, **options) for rate in rates]
-        super().__init__(parts, name=name, clip=clip, patch=patch, grid=grid, by_frame=False, **contract)
+        super().__init__(parts, name=name, clip=clip, patch=patch, grid=grid, span=None, **contract)
         for p in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(p, std=0.02)
         if num_classes is not None:
