@@ -25,7 +25,7 @@ class CM3T(Stages, Saving, nn.Module):
         x <- x + Attn(norm1 x; P_k, P_v),    x <- x + MLP(z) + s A(z) + Fusion_m CAA_m(z, side_m),    z = norm2 x
 
     backbone  an instance of the contract (`cm3t.backbone(name)`)
-    method    a `cm3t.config.Method`, or its words ("mhva+pt+caa"): what is attached and what trains
+    method    a `cm3t.methods.Method`, or its words ("mhva+pt+caa"): what is attached and what trains
     heads     classifiers on the pooled features, {name: classes}
     clip      (T, H, W) of the clips to come, if not the backbone's own: it decides where MHVA's cells fit
 
@@ -103,9 +103,10 @@ class CM3T(Stages, Saving, nn.Module):
         side: Mapping[str, Tensor] | None = None,
         present: Mapping[str, Tensor] | None = None,
     ) -> dict[int, dict[str, Tensor]]:
-        """The fusion's weights {block: {modality: (B, N)}}, N the block's tokens in the map's order, class tokens last.
+        """The fusion's weights over the map of each block, {block: {modality: (B, T, H, W)}}, for pictures.
 
-        Over the modalities that a sample has they sum to 1; {} where the modalities are not fused.
+        Over the modalities that a sample has they sum to 1, for a sample without any they are 0; {} where the
+        modalities are not fused. Class tokens are left out.
         """
         weights: dict[int, dict[str, Tensor]] = {}
         self._walk(video, self._hear(video, side, present), weights)
@@ -147,8 +148,8 @@ class CM3T(Stages, Saving, nn.Module):
                 mlp = mlp + self.adapters[i](seen)
         if not caas:
             return mlp
-        tokens = to_tokens(*self.backbone.split(z))
-        source = tokens if self.method.cross.source == "generic" else bottleneck
+        plane, extra = self.backbone.split(z)
+        source = to_tokens(plane, extra) if self.method.cross.source == "generic" else bottleneck
         said = [caa(source, heard[name].tokens) for name, caa in caas.items()]
         present = torch.stack([heard[name].present for name in caas])
         out = None if said[0].out is None else torch.stack([one.out for one in said])
@@ -156,10 +157,11 @@ class CM3T(Stages, Saving, nn.Module):
             query, hidden = (torch.stack([getattr(one, part) for one in said]) for part in ("query", "hidden"))
             out, share = self.fusion[str(i)](query, hidden, out, present)
             if weights is not None:
-                weights[i] = dict(zip(caas, share, strict=True))
+                maps = (from_tokens(one[..., None], plane.shape)[0].squeeze(-1) for one in share)
+                weights[i] = dict(zip(caas, maps, strict=True))
         else:
             out = add(out, present)
-        return mlp + self.backbone.join(*from_tokens(out, self.backbone.split(z)[0].shape))
+        return mlp + self.backbone.join(*from_tokens(out, plane.shape))
 
     def _in_turn(self, attention: nn.Module, x: Tensor, heard: dict[str, Heard]) -> Tensor:
         """x <- x + XAttn(x, s_m) for one modality after the other, in the order in which they were added."""

@@ -192,6 +192,31 @@ def test_a_stage_moves_what_it_names_and_nothing_else(stage, video, side):
         same(model(video), vision, 0)
 
 
+@pytest.mark.parametrize("key", ["caa", "add", "generic", "standard"])
+@torch.no_grad()
+def test_figure_2_by_hand(key, video, side):
+    """attention (+) prefix, then MLP (+) s * adapter (+) fused cross-attention, block by block."""
+    model = build(key)
+    x = model.backbone.embed(video)
+    heard = {name: model.side[name](side[name]) for name in WIDTHS}
+    present = torch.stack([PRESENT[name] for name in WIDTHS])
+    for i, block in enumerate(model.backbone.blocks):
+        x = model.backbone.advance(i, x)
+        prefix = model.prefixes[i](block.attn.project_prefix) if model.prefixes else None
+        x = x + block.attention(x, prefix)
+        z = block.norm2(x)
+        seen = x if model.method.adapter.input == "raw" else z
+        source = z.flatten(1, 3) if key == "generic" else model.adapters[i].branch(seen)[2]
+        said = [model.side[name].cross[str(i)](source, tokens) for name, tokens in heard.items()]
+        query, hidden, out = (torch.stack(part) for part in zip(*said, strict=True))
+        if model.fusion:
+            y = model.fusion[str(i)](query, hidden, out, present)[0]
+        else:
+            y = (out * present[:, :, None, None]).sum(0)
+        x = x + block.mlp(z) + model.adapters[i](seen) + y.reshape(x.shape)
+    torch.testing.assert_close(model.features(video, side, PRESENT), model.backbone.pool(x), atol=1e-10, rtol=0)
+
+
 def test_joint_training_reaches_the_vision_adapter_through_the_cross_attention(video, side):
     model = build("caa")
     model.train_stage("all")
@@ -244,8 +269,8 @@ def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(vi
     model = build("stages")
     weights = model.fusion_weights(video, broken(side), PRESENT)
     assert {i: {name: tuple(w.shape) for name, w in found.items()} for i, found in weights.items()} == {
-        1: {"audio": (4, 2 * 9), "flow": (4, 2 * 9)},
-        2: {"audio": (4, 2 * 4), "flow": (4, 2 * 4)},
+        1: {"audio": (4, 2, 3, 3), "flow": (4, 2, 3, 3)},
+        2: {"audio": (4, 2, 2, 2), "flow": (4, 2, 2, 2)},
     }
     total = sum(weights[1].values())
     assert total[:3].allclose(torch.ones_like(total[:3])) and not total[3].any()
