@@ -259,7 +259,8 @@ def _fill(values: dict) -> None:
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:
-        values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"])
+        on_top = bool(values["side"]) and values["regime"] != "joint"  # then only modalities train, whatever vision did
+        values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"], "plugins" if on_top else None)
 
 
 def tuning_key(data: str, backbone: str, method: str) -> str:
@@ -267,12 +268,12 @@ def tuning_key(data: str, backbone: str, method: str) -> str:
     return f"{data}/{backbone}/{parse_method(method).name}"
 
 
-def tuned_lr(data: str, backbone: str, method: str) -> float:
-    """The released learning rate: best on `tune` in results/tuning.json, else the method family's default."""
+def tuned_lr(data: str, backbone: str, method: str, family: str | None = None) -> float:
+    """The released learning rate: best on `tune` in results/tuning.json, else the default of the method's family."""
     path = results_dir() / "tuning.json"
     table = json.loads(path.read_text()) if path.exists() else {}
     entry = table.get(tuning_key(data, backbone, method))
-    return float(entry["lr"]) if entry else UNTUNED_LR[parse_method(method).trains]
+    return float(entry["lr"]) if entry else UNTUNED_LR[family or parse_method(method).trains]
 
 
 def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:

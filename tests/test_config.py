@@ -10,6 +10,7 @@ import pytest
 from cm3t import config
 from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for, vision_run
 from cm3t.methods import AdapterSpec, parse_method
+from cm3t.records import command_line
 
 
 def test_profiles_grow_from_smoke_to_full():
@@ -151,6 +152,21 @@ def test_the_released_tuning_is_used_and_can_be_overruled(tmp_path, monkeypatch)
     assert resolve(method="mhva+pt").lr == 0.0042
     assert resolve(method="mhva+pt", lr=0.1).lr == 0.1
     assert resolve(method="linear").lr == config.UNTUNED_LR["head"]
+
+
+def test_a_second_step_learns_at_the_rate_of_plugins_whatever_the_first_trained():
+    rates = {regime: resolve(method="full+caa", side="flow", regime=regime).lr for regime in ("steps", "joint")}
+    assert rates == {"steps": config.UNTUNED_LR["plugins"], "joint": config.UNTUNED_LR["all"]}
+    assert vision_run(resolve(method="full+caa", side="flow")).lr == config.UNTUNED_LR["all"]
+
+
+def test_the_command_of_a_record_is_the_run():
+    given = resolve("quick", method="mhva+pt+caa", side="flow,audio", caa_stages=[3, 2], modality_dropout=0.2, seed=4)
+    words = command_line(given).split()[3:]
+    flags = {
+        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    assert resolve(**flags) == given
 
 
 def test_seeds_are_given_or_the_profiles():
