@@ -1,4 +1,4 @@
-"""Command line of the generator: ``python -m cm3t.data.rooms source|kitchen|card|probes``."""
+"""Command line of the generator: ``python -m cm3t.data.rooms source|kitchen|card|probes|group|...``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+
+MODULES = ("kitchen", "card", "probes", "group", "group-card", "group-probes")  # each has a main(arguments)
 
 
 def source(arguments: list[str]) -> int:
@@ -38,7 +40,7 @@ def _module(name: str):
 def main(arguments: list[str] | None = None) -> int:
     """Dispatch to a set's generator; its packages are imported only then."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    known = {"source": source} | {name: _module(name) for name in ("kitchen", "card", "probes")}
+    known = {"source": source} | {name: _module(name.replace("-", "_")) for name in MODULES}
     if not arguments or arguments[0] not in known:
         print(f"usage: python -m cm3t.data.rooms {{{','.join(known)}}} [options]", file=sys.stderr)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2

@@ -1,0 +1,212 @@
+"""Difficulty probes of rooms-group: how far frames, sound, and both together get, with controls.
+
+``python -m cm3t.data.rooms group-probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed,
+which the data card shows. Small networks of our own, trained from scratch by one recipe: they bound what a cue tells.
+The joint network is scored again with the sound left out, silenced, and of another clip; "shuffled" is trained on
+other clips' sound too, so that only chance remains of what it could add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import reduce
+from torch import Tensor, nn
+
+from cm3t import config, records
+from cm3t.data.mpiigi import MpiiGroupInteraction
+from cm3t.data.rooms.probes import Frame, Frames, Tokens, pooled_sound, shifted
+from cm3t.metrics import behaviour_scores
+
+EPOCHS, BATCH, RATE, DECAY = 40, 32, 2e-3, 0.05
+FRAMES, HALVED = 8, 2  # pictures are averaged over 2 x 2 pixels
+HIDDEN = 64
+PROBES = ("chance", "sound", "frame", "frames", "joint", "shuffled")
+CONTROLS = ("no_audio", "shuffled_audio", "muted_audio")
+SPLITS = ("train", "tune", "validation")
+
+
+class Probe(nn.Module):
+    """Fourteen scores from pictures, sound or both; the two meet in sums and products of their features.
+
+    Shapes: pictures uint8 (B, 3, [T,] H, W) or None, sound float (B, L, d) or None, present bool (B,) -> (B, classes).
+    """
+
+    def __init__(self, classes: int, *, pictures: nn.Module | None = None, sound: nn.Module | None = None):
+        super().__init__()
+        self.pictures, self.sound = pictures, sound
+        self.heads = nn.ModuleList(nn.Linear(body.width, classes) for body in (pictures, sound) if body is not None)
+        if pictures is not None and sound is not None:
+            self.see = nn.Sequential(nn.Linear(pictures.width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU())
+            self.hear = nn.Sequential(nn.Linear(sound.width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU())
+            self.both = nn.Sequential(nn.Linear(3 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
+
+    def forward(self, pictures: Tensor | None, sound: Tensor | None, present: Tensor) -> Tensor:
+        """Scores (B, classes); a clip without sound is scored by its pictures alone."""
+        if self.sound is None:
+            return self.heads[0](self.pictures(pictures))
+        heard, there = self.sound(sound), present[:, None].float()
+        if self.pictures is None:
+            return self.heads[0](heard * there)
+        seen = self.pictures(pictures)
+        a, b = self.see(seen), self.hear(heard) * there
+        return self.heads[0](seen) + self.heads[1](heard) * there + self.both(torch.cat([a, b, a * b], 1)) * there
+
+
+def fit(model: Probe, pictures, sound, present: Tensor, target: Tensor, seed: int) -> Probe:
+    """Train with AdamW and a one-cycle rate; returns it in eval mode. Arguments as `Probe`, target (n, classes)."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = EPOCHS * -(-len(target) // BATCH)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    for _ in range(EPOCHS):
+        model.train()
+        for rows in torch.randperm(len(target), generator=generator).split(BATCH):
+            x = None if pictures is None else shifted(pictures[rows], generator)
+            y = None if sound is None else sound[rows]
+            loss = nn.functional.binary_cross_entropy_with_logits(model(x, y, present[rows]), target[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def scores_of(model: Probe, pictures, sound, present: Tensor) -> np.ndarray:
+    """Scores (n, classes) of all clips."""
+    parts = []
+    for rows in torch.arange(len(present)).split(64):
+        x, y = (None if z is None else z[rows] for z in (pictures, sound))
+        parts.append(model(x, y, present[rows]))
+    return torch.cat(parts).numpy()
+
+
+class Inputs:
+    """A split's pictures (n, 3, T, H, W), sound (n, 40, mels), presence (n,) and labels (n, 14), in memory."""
+
+    def __init__(self, root: Path, split: str, pictures: bool, sound: bool):
+        self.data = MpiiGroupInteraction(root, split=split, frames=FRAMES)
+        self.target = self.data.targets["behaviour"]
+        self.present = torch.ones(len(self.data), dtype=torch.bool)
+        self.pictures = self.sound = None
+        if pictures:
+            videos = self.data.decode_all().split(64)
+            halves = [reduce(v.float(), "b c t (h i) (w j) -> b c t h w", "mean", i=HALVED, j=HALVED) for v in videos]
+            self.pictures = torch.cat([half.byte() for half in halves])
+        if sound:
+            tokens, self.present = self.data.decode_side("audio")
+            self.sound = pooled_sound(tokens)
+
+    def seen(self, probe: str) -> Tensor | None:
+        """The pictures a probe is given."""
+        if probe == "sound":
+            return None
+        return self.pictures[:, :, FRAMES // 2] if probe == "frame" else self.pictures
+
+    def heard(self, probe: str) -> Tensor | None:
+        """The sound a probe is given; that of another clip for "shuffled"."""
+        if probe in ("frame", "frames"):
+            return None
+        return self.sound[permuted(self.present)] if probe == "shuffled" else self.sound
+
+    def scored(self, scores: np.ndarray) -> dict:
+        """Metrics of every subset."""
+        target = self.target.numpy()
+        return {name: behaviour_scores(scores[m.numpy()], target[m.numpy()]) for name, m in self.data.subsets.items()}
+
+
+def permuted(present: Tensor) -> Tensor:
+    """Indices (n,) that exchange the sound of the clips that have one, each for another's."""
+    order = torch.arange(len(present))
+    there = torch.nonzero(present)[:, 0]
+    ring = there[torch.randperm(len(there), generator=torch.Generator().manual_seed(0))]
+    order[ring] = ring.roll(1)
+    return order
+
+
+def controls(model: Probe, inputs: Inputs) -> dict:
+    """The joint network without sound, with another clip's, and with silence."""
+    nothing = torch.zeros_like(inputs.present)
+    variants = {
+        "no_audio": (inputs.sound, nothing),
+        "shuffled_audio": (inputs.sound[permuted(inputs.present)], inputs.present),
+        "muted_audio": (torch.zeros_like(inputs.sound), inputs.present),
+    }
+    return {
+        name: inputs.scored(scores_of(model, inputs.pictures, sound, present))["all"]
+        for name, (sound, present) in variants.items()
+    }
+
+
+def run(probe: str, inputs: dict[str, Inputs], seed: int) -> dict:
+    """Metrics {split: {subset or control: {..}}} of one probe and seed."""
+    train = inputs["train"]
+    classes = train.target.shape[1]
+    if probe == "chance":
+        draw = np.random.default_rng(seed)
+        return {split: inputs[split].scored(draw.random(inputs[split].target.shape)) for split in SPLITS[1:]}
+    torch.manual_seed(seed)
+    pictures = None if probe == "sound" else Frame() if probe == "frame" else Frames()
+    sound = Tokens(train.sound.shape[2]) if probe not in ("frame", "frames") else None
+    model = Probe(classes, pictures=pictures, sound=sound)
+    fit(model, train.seen(probe), train.heard(probe), train.present, train.target, seed)
+    found = {}
+    for split in SPLITS[1:]:
+        x = inputs[split]
+        found[split] = x.scored(scores_of(model, x.seen(probe), x.heard(probe), x.present))
+        if probe == "joint":
+            found[split] |= controls(model, x)
+    return found
+
+
+def write_record(folder: Path, probe: str, seed: int, metrics: dict, digest: str, seconds: float) -> Path:
+    """One record ``<probe>-s<seed>.json`` with the four blocks every record has."""
+    name = f"{probe}-s{seed}"
+    about = {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study": "card-group",
+        "command": f"python -m cm3t.data.rooms group-probes --probes {probe}",
+        "config": {"data": "rooms-group", "method": probe, "seed": seed, "frames": FRAMES},
+    }
+    recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
+    train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
+    return records.save_record(records.Record(name, about, train, records.provenance("cpu", data=digest)), folder)
+
+
+def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:
+    """Fit every probe with every seed on train, score tune and validation; a seed whose record is there is left out."""
+    pictures = bool({"frame", "frames", "joint", "shuffled"} & set(probes))
+    inputs = {split: Inputs(root, split, pictures, sound=True) for split in SPLITS}
+    digest = inputs["train"].data.digest
+    for seed in range(seeds):
+        for probe in (probe for probe in probes if not (out / f"{probe}-s{seed}.json").is_file()):
+            begin = time.perf_counter()
+            metrics = run(probe, inputs, seed)
+            write_record(out, probe, seed, metrics, digest, time.perf_counter() - begin)
+            shown = {k: round(v["map"], 1) for k, v in metrics["validation"].items()}
+            log(f"{probe} seed {seed}: validation map {shown}, {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms group-probes", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=config.data_dir() / "rooms-group")
+    parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / "card-group")
+    parser.add_argument("--probes", nargs="+", default=list(PROBES), choices=PROBES)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    measure(options.data, options.out, probes=tuple(options.probes), seeds=options.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
