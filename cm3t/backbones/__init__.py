@@ -63,6 +63,7 @@ _SPECS = {
         prefix_length=32,
         source_classes=400,
     ),
+    "mtv_b": dict(make="multiview:MTV", clip=(32, 224, 224), prefix_length=32, source_classes=400),
     "clip_b": dict(**_VIT, image_model="vit_base_patch16_clip_quickgelu_224", source_classes=512),
     "vit_b": dict(**_VIT, image_model="vit_base_patch16_224", source_classes=1000),
 }

@@ -143,17 +143,24 @@ class TokenBackbone(nn.Module, Backbone):
         check_video(video, self.name, self.patch)
         x = self.patches(video)
         self.seen = tuple(x.shape[1:4])
-        extra = [token for token in (self.cls_token, self.reg_token) if token is not None]
-        extra = torch.cat(extra, dim=1) if extra else None
+        own = None
         if self.pos_embed is not None:
             new = (1 if self.grid[0] == 1 else self.seen[0], *self.seen[1:])
             position = resample(self.pos_embed, self.grid, new)
-            own = position.shape[1] - math.prod(new)  # rows for the extra tokens: all of them, or none
-            x = x + rearrange(position[:, own:], "b (t h w) c -> b t h w c", h=self.seen[1], w=self.seen[2])
-            extra = extra + position[:, :own] if own else extra
-        if extra is not None:
-            extra = repeat(extra, "1 e c -> b (g e) c", b=len(x), g=self._groups(x))
-        return self.norm_pre(self.place(self.join(x, extra)))
+            rows = position.shape[1] - math.prod(new)  # for the extra tokens: all of them, or none
+            own, position = position[:, :rows], position[:, rows:]
+            x = x + rearrange(position, "b (t h w) c -> b t h w c", h=new[1], w=new[2])
+        return self.norm_pre(self.place(self.join(x, self.extras(x, own))))
+
+    def extras(self, x: Tensor, position: Tensor | None) -> Tensor | None:
+        """Extra tokens (B, G * E, C) beside a map x (B, T, H, W, C), with their `position` (1, E or 0, C)."""
+        tokens = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        if not tokens:
+            return None
+        tokens = torch.cat(tokens, dim=1)
+        if position is not None and position.shape[1]:
+            tokens = tokens + position
+        return repeat(tokens, "1 e c -> b (g e) c", b=len(x), g=self._groups(x))
 
     def place(self, x: Tensor) -> Tensor:
         """Tokens (B, G, N, C) or map with further positions: none here."""
