@@ -19,6 +19,10 @@ from cm3t.tasks import task_of
 CLASSIFIERS = ("heads", "joint_heads", "classifiers")  # parts of a model that no share counts
 
 
+class NoStart(ConfigError):
+    """What `init` names is not there (yet)."""
+
+
 def stages(config: RunConfig) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(stage, modalities heard) of what a run with a side trains, in turn: stages of `CM3T.train_stage`.
 
@@ -89,7 +93,7 @@ def is_kept(record: Record, folder: Path) -> bool:
 def init_files(config: RunConfig, folder: Path) -> dict[str, Path]:
     """{modality: file} that `config.init` names: one modality's file, or those of a finished run in this folder.
 
-    ConfigError where there is no such file or run, or where it has none of the run's modalities.
+    NoStart where there is no such file or run, or where it has none of the run's modalities.
     """
     if not config.init:
         return {}
@@ -103,12 +107,12 @@ def init_files(config: RunConfig, folder: Path) -> dict[str, Path]:
     else:
         record = find_record(folder, config.init.rsplit("--", 1)[-1])
         if record is None:
-            raise ConfigError(f"init={config.init!r}: {folder} has no finished run of this id; run it first")
+            raise NoStart(f"init={config.init!r}: {folder} has no finished run of this id; run it first")
         found = {name: plugins_path(folder, record.run_id, name) for name in record.run_info["config"].get("side", ())}
         found = {name: path for name, path in found.items() if path.is_file()}
     found = {name: path for name, path in found.items() if name in config.side}
     if not found:
-        raise ConfigError(f"init={config.init!r} holds none of the run's modalities: {', '.join(config.side)}")
+        raise NoStart(f"init={config.init!r} holds none of the run's modalities: {', '.join(config.side)}")
     return found
 
 

@@ -47,12 +47,12 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
         return record
     if record:  # it takes the place of the run that lost its plugins, whichever study asked for that
         config = replace(config, study=record.run_info["study"], claims=tuple(record.run_info["config"]["claims"]))
-    first = _first_step(config, out, log)
-    sets = open_sets(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
     meta = provenance(device_name(device), **digests(config, out))
     meta["hardware"]["threads"] = threads_of(config)
+    first = _first_step(config, out, log)
+    sets = open_sets(config)
+    info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
     started = time.perf_counter()
     try:
         with reproducible(config), peak_memory(info, device):
@@ -165,7 +165,10 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
 
 def finished(config: RunConfig, out: Path | str | None = None) -> Record | None:
     """The record of a finished run with these settings, data and weights; else None."""
-    return find_record(folder_of(config, out), config_hash(config), **digests(config, out))
+    try:
+        return find_record(folder_of(config, out), config_hash(config), **digests(config, out))
+    except steps.NoStart:  # the run that it starts from is still to come
+        return None
 
 
 def folder_of(config: RunConfig, out: Path | str | None) -> Path:

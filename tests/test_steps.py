@@ -194,6 +194,12 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
     assert train.finished(config) is None
 
 
+def test_a_study_may_hold_runs_that_start_from_its_earlier_ones():
+    donor = settings()
+    records = train.run_all([donor, settings(seed=1, init=run_id(donor))], log=quiet)
+    assert [record.status for record in records] == ["ok", "ok"] and "init" in records[1].meta_info["digests"]
+
+
 @pytest.mark.parametrize(
     "init, message",
     [
@@ -205,8 +211,10 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
 def test_a_start_that_is_not_there(init, message):
     if init == "flow":
         init = ran(side="flow").run_id
+    before = len(list(local_dir("smoke").glob("*.json")))
     with pytest.raises(ConfigError, match=message):
-        ran(init=init)
+        ran(init=init, seed=7)
+    assert len(list(local_dir("smoke").glob("*.json"))) == before  # told before the first step is trained
 
 
 def test_behaviours_are_learned_scored_and_shown(monkeypatch):
