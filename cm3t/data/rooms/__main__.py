@@ -1,4 +1,4 @@
-"""Command line of the generator: ``python -m cm3t.data.rooms source|kitchen|card|probes|group|...``."""
+"""Command line of the generator: ``python -m cm3t.data.rooms source|kitchen|card|probes|group|dyad|...``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import importlib
 import sys
 from pathlib import Path
 
-MODULES = ("kitchen", "card", "probes", "group", "group-card", "group-probes")  # each has a main(arguments)
+MODULES = (  # each has a main(arguments)
+    "kitchen", "card", "probes", "group", "group-card", "group-probes", "dyad", "dyad-card", "dyad-probes",
+)  # fmt: skip
 
 
 def source(arguments: list[str]) -> int:
