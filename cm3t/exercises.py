@@ -134,3 +134,20 @@ def check_dead(function: Callable[[Tensor, Tensor], tuple[float, float]]) -> str
     if abs(first - (embedding <= 0).float().mean().item()) > 1e-6:
         return f"not yet: {first:.2f} of E without gradient under ReLU(E) W? Which entries does ReLU stop?"
     return "right: half of E would never move" if second == 0 else "not yet: the second fraction is too high"
+
+
+def check_order(function: Callable[..., bool], model: CM3T, video: Tensor, side: dict[str, Tensor]) -> str:
+    """Try a function that says whether the order of a model's modalities moves its logits: here it must not.
+
+    It is tried on a model that listens only to what comes first, too.
+    """
+    said = function(model, video, side)
+    if said is None:
+        return "not yet: return True or False"
+
+    def partial_model(video: Tensor, side: dict[str, Tensor]) -> dict[str, Tensor]:
+        return model(video, dict(list(side.items())[:1]))
+
+    if not said or function(partial_model, video, side):
+        return f"not yet: it says {bool(said)} for CM3T, and for a model that drops all but the first modality the same"
+    return "right: a softmax has no first and no last"

@@ -38,11 +38,11 @@ LAYERS = (
         "evaluate",
         "extract",
     },
-    {"run", "report", "ledger", "figures", "curves", "show", "notebooks", "exercises", "rooms", "bench"},
+    {"run", "report", "ledger", "figures", "curves", "show", "show_side", "notebooks", "exercises", "rooms", "bench"},
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
-TORCH_FREE = "config methods paper records stats study plans published ledger figures curves report notebooks run".split()
+TORCH_FREE = "config methods paper records stats study plans published ledger figures curves show_side report notebooks run".split()
 LINES = 350
 # Where a reader meets tensors, a docstring tells their shapes.
 WITH_SHAPES = ("plugins/", "backbones/", "model.py", "data/clip.py", "metrics.py")
