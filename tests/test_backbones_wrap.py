@@ -97,3 +97,17 @@ def test_shares_are_of_the_model_with_its_classifier():
     whole = sum(p.numel() for p in vit.parameters())
     summary = cm3t.CM3T(backbones.wrap(vit, frames=2), "mhva").summary()
     assert summary.reference == whole
+
+
+def test_pixels_are_normalised_as_the_weights_expect():
+    """By timm's own configurations; ViViT's processor halves and centres."""
+    from timm.models import get_pretrained_cfg
+
+    published = {"clip_b": "vit_base_patch16_clip_224.openai", "vit_b": "vit_base_patch16_224.augreg_in21k_ft_in1k"}
+    for name, model in published.items():
+        about = get_pretrained_cfg(model)
+        with torch.device("meta"):
+            assert backbones.backbone(name).pixels == (about.mean, about.std)
+    assert backbones.backbone("vivit_mini").pixels == backbones.backbone("video_swin_mini").pixels
+    wrapped = backbones.wrap(MODELS["attention pooling"](), frames=2)
+    assert wrapped.pixels == ((0.5,) * 3, (0.5,) * 3)

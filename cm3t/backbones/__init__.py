@@ -7,10 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from cm3t.backbones import weights as weights_file
-from cm3t.backbones.contract import Backbone, ContractError, check
+from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, check
 
 __all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "wrap"]
 
+_HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _SWIN = dict(make="video_swin:VideoSwin", clip=(32, 224, 224), patch_size=(2, 4, 4), window=(8, 7, 7))
 _SWIN_B = _SWIN | dict(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
 _VIT = dict(make="clip:frame_vit", clip=(8, 224, 224), prefix_length=16)
@@ -62,10 +64,11 @@ _SPECS = {
         heads=12,
         prefix_length=32,
         source_classes=400,
+        pixels=_HALF,
     ),
-    "mtv_b": dict(make="multiview:MTV", clip=(32, 224, 224), prefix_length=32, source_classes=400),
-    "clip_b": dict(**_VIT, image_model="vit_base_patch16_clip_quickgelu_224", source_classes=512),
-    "vit_b": dict(**_VIT, image_model="vit_base_patch16_224", source_classes=1000),
+    "mtv_b": dict(make="multiview:MTV", clip=(32, 224, 224), prefix_length=32, source_classes=400, pixels=_HALF),
+    "clip_b": dict(**_VIT, image_model="vit_base_patch16_clip_quickgelu_224", source_classes=512, pixels=_CLIP),
+    "vit_b": dict(**_VIT, image_model="vit_base_patch16_224", source_classes=1000, pixels=_HALF),
 }
 
 NAMES = tuple(_SPECS)
@@ -90,7 +93,9 @@ def backbone(
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({"clip": tuple(clip)} if clip else {})
     module, _, maker = spec.pop("make").partition(":")
+    pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
+    model.pixels = pixels
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
     return model

@@ -6,6 +6,10 @@ branches. Whatever keeps this contract can be adapted; whatever breaks it is ref
 
 from torch import Tensor
 
+Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+IMAGENET: Pixels = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 _BACKBONE = (
     "name", "clip", "width", "widths", "blocks", "embed", "advance", "pool", "prefix_length", "source_classes",
 )  # fmt: skip
@@ -31,12 +35,15 @@ class Backbone:
     embed(video)   (B, 3, T, H, W) -> (B, T', H', W', C)
     advance(i, x)  the map that block i reads, where a stage begins
     pool(x)        (B, T, H, W, C) -> (B, D)
+    pixels         (mean, std) per colour, of pixels from 0 to 1, that its weights expect videos to be normalised by
     split(x)       what the blocks pass on -> (map (B, T, H, W, C), extra (B, E, C) or None), extra being class tokens
     join(map, extra)  the way back; both are the identity where the blocks pass on a map
 
     Where there are class tokens, read "what the blocks pass on" for the maps of `embed`, `attention`, `feedforward`,
     `advance` and `pool`.
     """
+
+    pixels: Pixels = IMAGENET
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""

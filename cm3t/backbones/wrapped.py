@@ -26,7 +26,15 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
 
     Raises ContractError naming the attribute and the block that plugins have no place in.
     """
-    name = name or getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__.lower()
+    about = getattr(model, "pretrained_cfg", None) or {}
+    name = name or about.get("architecture") or type(model).__name__.lower()
+    wrapped = _wrap(model, name, frames, prefix_length)
+    if "mean" in about and "std" in about:
+        wrapped.pixels = tuple(about["mean"]), tuple(about["std"])
+    return wrapped
+
+
+def _wrap(model: nn.Module, name: str, frames: int, prefix_length: int | None) -> nn.Module:
     if type(model) is SwinTransformer:
         return FrameSwin(model, name=name, frames=frames)
     if type(model) is not VisionTransformer:
