@@ -65,7 +65,7 @@ class CrossSpec:
     up: str = "each"  # each modality its up-projection; "shared": the fusion's is the only one
     output: bool = False  # one more r x r projection behind the attention
     norm_source: bool = False  # layer norm on the bottleneck too, not on the side tokens alone
-    scale: float = 0.1  # where the learned scale starts
+    scale: float = 1.0  # where the learned scale starts
 
     def width(self, channels: int) -> int:
         """Width of the attention in a block of C channels."""

@@ -98,6 +98,40 @@ def test_every_parameter_gets_a_gradient_once_the_up_projection_has_moved(form):
     assert blank <= ({"key.bias"} if form == "standard" else set())
 
 
+def toy(kind: str, n: int, rng: torch.Generator):
+    """Vision (n, 8, 32), side (n, 4, 16), label: "told" by the side alone, or "selected" by it among four contents."""
+    fixed = torch.Generator().manual_seed(5)
+    prototypes, keys, mark = (torch.randn(*shape, generator=fixed) for shape in ((4, 16), (4, 32), (32,)))
+    which, signs = torch.randint(4, (n,), generator=rng), torch.randint(2, (n, 4), generator=rng)
+    side = prototypes[which][:, None] + 0.5 * torch.randn(n, 4, 16, generator=rng)
+    vision = 0.3 * torch.randn(n, 8, 32, generator=rng)
+    if kind == "told":
+        return vision, side, which
+    vision[:, :4] += keys + (2 * signs[..., None] - 1) * mark
+    return vision, side, signs[torch.arange(n), which]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind, form, low, high",
+    [("told", "double", 0.6, 1), ("selected", "double", 0.9, 1), ("selected", "standard", 0.5, 0.85)],
+)
+def test_double_attention_learns_what_the_side_tells_and_what_it_selects(kind, form, low, high):
+    """One adapter, its residual, a mean and a linear head. `standard` only adds what the side says: no selection."""
+    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(1)
+    caa, head = plugins.CAA(32, 8, side_width=16, source=None, form=form), torch.nn.Linear(32, 4)
+    answer = lambda x, side: head((x + caa(x, side).out).mean(1))  # noqa: E731
+    optimizer = torch.optim.AdamW([*caa.parameters(), *head.parameters()], lr=3e-3)
+    for _ in range(400):
+        x, side, label = toy(kind, 64, rng)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(answer(x, side), label).backward()
+        optimizer.step()
+    x, side, label = toy(kind, 1000, rng)
+    assert low < (answer(x, side).argmax(1) == label).float().mean() < high + 1e-6
+
+
 def test_one_side_token_gives_every_vision_token_the_same_answer():
     hidden = plugins.cross_attention(random(B, N, A), random(B, 1, A), random(B, N, A))
     torch.testing.assert_close(hidden, hidden[:, :1].expand_as(hidden), atol=1e-12, rtol=0)

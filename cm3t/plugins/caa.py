@@ -37,8 +37,10 @@ class CrossAttentionAdapter(nn.Module):
     from "the feature embedding from the new modality"; "two linear layers ... replaced with a cross-attention module".
     Choice: with Q and V of N tokens and K of L, softmax(Q K^T) V has no shapes that fit. `double` keeps the roles:
     each side token gathers vision by S^T, each vision token takes back what the side tokens gathered. z is taken
-    before the ReLU. The logits are divided by sqrt(a), so that they start with about unit spread at any width; one
-    attention head. With L = 1 `double` gives every vision token the same vector, a pooling that the side conditions.
+    before the ReLU. The logits are divided by sqrt(a) and the projections start as Xavier's, so that the logits' spread
+    is of the order of z's at any width; flatter, and `double`, which hears the side through them alone, hardly learns.
+    s starts at 1. One attention head. With L = 1 `double` gives every vision token the same vector, a pooling that the
+    side conditions.
 
     Raises ValueError for an unknown form.
     """
@@ -54,7 +56,7 @@ class CrossAttentionAdapter(nn.Module):
         up: bool = True,
         output: bool = False,
         norm_source: bool = False,
-        scale: float = 0.1,
+        scale: float = 1.0,
     ):
         super().__init__()
         if form not in FORMS:
@@ -75,11 +77,12 @@ class CrossAttentionAdapter(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Torch's own start for what goes in, zeros for the up-projection."""
+        """Xavier uniform for what goes in, zeros for the up-projection and all biases."""
         self.scale.fill_(self.initial_scale)
-        if self.up is not None:
-            nn.init.zeros_(self.up.weight)
-            nn.init.zeros_(self.up.bias)
+        for layer in (self.down, self.query, self.key, self.value, self.output, self.up):
+            if layer is not None:
+                (nn.init.zeros_ if layer is self.up else nn.init.xavier_uniform_)(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def project(self, source: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, a), K (B, L, a) and V (B, N, a), of the form `standard` (B, L, a)."""

@@ -31,7 +31,10 @@ class SequentialCrossAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Zeros for the last projection, torch's own start for the others."""
+        """Zeros for the last projection and all biases, Xavier uniform for the other projections."""
+        for layer in (self.query, self.key, self.value):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
