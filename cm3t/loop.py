@@ -41,7 +41,8 @@ def fit(
     """
     history = [] if history is None else history
     task, device = task_of(data), next(model.parameters()).device
-    rng = torch.Generator().manual_seed(config.seed)
+    # Two generators, so that modality dropout leaves the order of the clips and their augmentation as they are.
+    rng, chance = (torch.Generator().manual_seed(config.seed + offset) for offset in (0, 2**31))
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
     steps = config.epochs * math.ceil(len(data) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate((step + 0.5) / steps, config.warmup))
@@ -52,7 +53,7 @@ def fit(
             video = augment(data.video[batch].to(device), rng, anchored=config.anchored)
             inputs = data.inputs(batch, device)
             if inputs and config.modality_dropout:
-                inputs["present"] = drop(inputs["present"], config.modality_dropout, rng)
+                inputs["present"] = drop(inputs["present"], config.modality_dropout, chance)
             outputs = model(normalise(video), **inputs)
             loss = task.loss(outputs, {name: data.target[name][batch].to(device) for name in outputs})
             if not math.isfinite(loss.item()):
