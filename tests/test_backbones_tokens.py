@@ -30,6 +30,13 @@ def test_split_gives_the_map_and_join_takes_it_back(name):
         model.split(x[:, :, :-1])
 
 
+def test_a_clip_that_the_patches_do_not_divide_is_refused_at_once():
+    with pytest.raises(ValueError, match="vivit_mini: clip length 7 does not divide into patches of 2"):
+        backbones.backbone("vivit_mini", clip=(7, 96, 96))
+    with pytest.raises(ValueError, match="width 100"):
+        backbones.backbone("clip_mini", clip=(8, 96, 100))
+
+
 @pytest.mark.parametrize("name", MINIS)
 def test_the_map_lies_where_the_video_does(name):
     """A change in one patch of one moment changes that token of the first map, and (the stem overlaps) few others."""

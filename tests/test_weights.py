@@ -158,6 +158,19 @@ def test_hugging_face_vivit_by_its_own_file(tmp_path):
     assert longer.interpolated == ["pos_embed (1, 9, 24) -> (1, 25, 24)"]
 
 
+def test_positions_of_equal_number_and_another_shape_are_resampled(tmp_path):
+    """4 x 4 and 2 x 8 tokens are as many, and lie elsewhere."""
+    torch.manual_seed(0)
+    square, flat = vivit(clip=(4, 64, 64)), vivit(clip=(4, 32, 128))
+    save_file(square.state_dict(), tmp_path / "square.safetensors")
+    report = weights.load(flat, tmp_path / "square.safetensors", native=(4, 64, 64))
+    assert report.interpolated == ["pos_embed (1, 33, 24) -> (1, 33, 24)"]
+    assert not torch.equal(flat.pos_embed, square.pos_embed)
+    again = vivit(clip=(4, 64, 64))
+    assert not weights.load(again, tmp_path / "square.safetensors", native=(4, 64, 64)).interpolated
+    assert torch.equal(again.pos_embed, square.pos_embed)
+
+
 def test_a_2d_vit_becomes_vivit_by_its_central_frame():
     torch.manual_seed(0)
     theirs = lively(timm.models.VisionTransformer(**CLIP | dict(pre_norm=False, act_layer=None), num_classes=5))

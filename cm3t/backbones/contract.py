@@ -101,7 +101,12 @@ def check_video(video: Tensor, name: str, patch: tuple[int, int, int] | None = N
         known = next((order for axis, order in orders.items() if shape[axis] == 3), None)
         remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
-    for axis, n, p in zip(("length", "height", "width"), shape[2:], patch or (1, 1, 1), strict=True):
+    check_clip(shape[2:], name, patch or (1, 1, 1))
+
+
+def check_clip(clip: tuple[int, ...], name: str, patch: tuple[int, int, int]) -> None:
+    """Raise ValueError unless a clip of (T, H, W) pixels divides into patches of (t, h, w)."""
+    for axis, n, p in zip(("length", "height", "width"), clip, patch, strict=True):
         if n % p or not n:
             near = max(p, round(n / p) * p)
             raise ValueError(f"{name}: clip {axis} {n} does not divide into patches of {p}; resize or sample to {near}")

@@ -106,7 +106,7 @@ def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | No
         state = {k: v for k, v in state.items() if not k.startswith("head.")}
     image = getattr(state.get("patch_embed.proj.weight"), "ndim", 5) == 4  # a model of images, which has no time
     for key, value in list(state.items()):
-        if key in own and value.shape != own[key].shape:
+        if key in own and (value.shape != own[key].shape or key == "pos_embed"):  # 7 x 28 tokens are not 14 x 14
             state[key] = _fit(key, value, own[key], model, native, image, report)
     report.mapped = len(state)
     for key, value in own.items():
@@ -185,12 +185,16 @@ def _fit(
         extra = own.shape[1] - math.prod(model.grid)
         old = _position_grid(value.shape[1] - extra, model, native, image)
         if old is not None:
-            time = model.grid[0] // old[0] if old[0] == 1 else 1
-            how = report.inflated if time > 1 else how
-            value_in_time = torch.cat([value[:, :extra], repeat(value[:, extra:], "b n c -> b (t n) c", t=time)], dim=1)
-            fitted = resample(value_in_time, (old[0] * time, *old[1:]), model.grid)
+            still = value
+            if old[0] == 1 < model.grid[0]:
+                still = repeat(value[:, extra:], "b n c -> b (t n) c", t=model.grid[0])
+                still = torch.cat([value[:, :extra], still], dim=1)
+                old, how = (model.grid[0], *old[1:]), report.inflated
+            fitted = resample(still, old, model.grid)
     elif key == "temporal_embed":
         fitted = resample(value, (value.shape[1], 1, 1), (own.shape[1], 1, 1))
+    if fitted is value:
+        return value
     if fitted.shape == own.shape:
         how.append(f"{key} {tuple(value.shape)} -> {tuple(own.shape)}")
         return fitted
@@ -227,13 +231,15 @@ def _spread(table: Tensor, old: Grid, new: Grid) -> Tensor:
 
 
 def _position_grid(rows: int, model: nn.Module, native: Grid | None, image: bool) -> Grid | None:
-    """(T, H, W) of position embeddings with so many rows: the published grid, or ours at another size or length."""
+    """(T, H, W) of position embeddings with so many rows: the published grid, or ours, or ours at another size."""
     t, h, w = model.grid
     if native is not None and not image:
         published = tuple(n // p for n, p in zip(native, model.patch, strict=True))
         published = (1, *published[1:]) if model.span == 1 else published
         if math.prod(published) == rows:
             return published
+    if rows == t * h * w:
+        return t, h, w
     time = 1 if image else t
     side = math.isqrt(rows // time)
     if time * side * side == rows:

@@ -9,7 +9,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cm3t.backbones.contract import Backbone, ContractError, check_video
+from cm3t.backbones.contract import Backbone, ContractError, check_clip, check_video
 from cm3t.backbones.positions import Grid, resample
 
 
@@ -119,6 +119,7 @@ class TokenBackbone(nn.Module, Backbone):
         source_classes: int,
     ):
         super().__init__()
+        check_clip(clip, name, patch)
         self.name, self.clip, self.patch, self.grid, self.span = name, tuple(clip), patch, grid, span
         self.prefix_length, self.source_classes = prefix_length, source_classes
         self.cls_token, self.reg_token, self.pos_embed = parts.cls_token, parts.reg_token, parts.pos_embed
