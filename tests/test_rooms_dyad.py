@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cm3t import config
+from cm3t.data import open_data
 from cm3t.data.media import duration_of, read_frames
 from cm3t.data.rooms import dyad, dyad_card, dyad_files, dyad_probes, dyad_words
 from cm3t.data.rooms.dyad_script import HOST
@@ -178,7 +179,7 @@ def test_shipped_data_are_the_generators(shipped):
         assert set(data.participants) == set(own) and data.classes == {"traits": 5}
         for name, traits in data.participants.items():
             assert traits.tolist() == pytest.approx([own[name].traits[t] for t in TRAITS], abs=1e-4)
-        people = {g.split("/")[0] for g in data.groups}
+        people = set(data.groups)
         assert people == set(own) and not any(set(own) & set(d.participants) for s, d in shipped.items() if s != split)
 
 
@@ -186,12 +187,12 @@ def test_shipped_mean_predictor_errs_by_one(shipped):
     mean = np.asarray(shipped["train"].targets["traits"]).mean(0)
     for split in ("tune", "validation", "test"):
         data = shipped[split]
-        scores = trait_scores(np.tile(mean, (len(data), 1)), np.asarray(data.targets["traits"]), data.groups)
+        scores = trait_scores(np.tile(mean, (len(data), 1)), np.asarray(data.targets["traits"]), data.units)
         assert all(abs(v - 1) < 0.1 for k, v in scores.items() if k.startswith("mse"))
 
 
 def test_shipped_clips(shipped):
-    data = Udiva(ROOT, split="validation", modalities=("audio", "transcript"), frames=4, limit=6)
+    data = open_data("rooms-dyad", split="validation", modalities=("audio", "transcript"), frames=4, limit=6)
     clips = list(data)
     assert all(clip.video.shape == (3, 4, DIALS.size, DIALS.size) for clip in clips)
     assert {name: tuple(t.shape) for c in clips for name, t in c.side.items()} == {

@@ -96,7 +96,7 @@ def test_splits_seats_and_traits(dyads):
     assert first.id.tolist() == ["000002_talk_04_0"] and first.path.iloc[0].endswith("000002/FC1_T.mp4")
     assert data.targets["traits"].dtype == torch.float32 and data.targets["traits"].shape == (30, 5)
     assert torch.allclose(data.targets["traits"][first.index[0]], torch.tensor(traits_of("04")))
-    assert data.groups[first.index[0]] == "04/000002/talk" and data.participants.keys() == set("01 02 03 04 05".split())
+    assert data.units[first.index[0]] == "04/000002/talk" and data.participants.keys() == set("01 02 03 04 05".split())
     assert {k: int(v.sum()) for k, v in data.subsets.items()} == {
         "all": 30, "talk": 6, "animals": 6, "lego": 12, "ghost": 6, "catalan": 10, "english": 10, "spanish": 10,
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_clips(dyads):
     clip = data[1]
     assert clip.video.shape == (3, 4, 64, 64) and clip.video.dtype == torch.uint8 and clip.id == "000001_talk_01_1"
     assert [number(clip.video[:, t].permute(1, 2, 0).numpy()) for t in range(4)] == [27, 33, 39, 45]
-    assert clip.target["traits"].tolist() == pytest.approx(traits_of("01")) and clip.group == "01/000001/talk"
+    assert clip.target["traits"].tolist() == pytest.approx(traits_of("01")) and clip.group == data.groups[1] == "01"
     assert torch.equal(data[-1].video, data[len(data) - 1].video)
     batch = collate(list(data))
     assert torch.equal(data.decode_all(), batch.video) and torch.equal(batch.target["traits"], data.targets["traits"])
@@ -266,9 +266,9 @@ def test_digest(dyads, copy):
 
 def test_clips_sessions_participants(dyads):
     data = Udiva(dyads, tasks=("talk", "lego"))  # 01: two sessions; lego's two spans are two clips of one task
-    mine = [g.startswith("01/") for g in data.groups]
+    mine = [g == "01" for g in data.groups]
     values = np.where((data.annotations.task == "lego").to_numpy()[:, None], 1.0, 4.0) * np.ones((1, 5))
-    means = participant_means(values, data.groups)
+    means = participant_means(values, data.units)
     assert sum(mine) == 6 and means["01"].tolist() == [2.5] * 5 and set(means) == set(data.participants)
 
 

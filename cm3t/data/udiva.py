@@ -54,7 +54,8 @@ class Udiva:
     utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding).
 
     annotations: DataFrame, a row a clip (id, session, task, participant, part, language, start, stop, path).
-    groups: "participant/session/task" of every clip: predictions are averaged per session and task, then per person.
+    groups: participant of every clip; units: "participant/session/task": predictions are averaged within each first,
+    then over the person's (`metrics.participant_means`).
     subsets: all, each task, and each language where there are several. classes, targets, counts, digest: as
     `epic.EpicKitchens`. participants: {ID: traits (5,)} of the clips.
 
@@ -244,7 +245,8 @@ class Udiva:
 
     def _label(self, people: dict) -> None:
         rows = self.annotations
-        self.groups = [f"{r.participant}/{r.session}/{r.task}" for r in rows.itertuples()]
+        self.groups = rows.participant.tolist()
+        self.units = [f"{r.participant}/{r.session}/{r.task}" for r in rows.itertuples()]
         self.participants = {person: people[person] for person in rows.participant.unique()}
         self.targets: dict[str, Tensor] = {}
         if all(traits is not None for traits in self.participants.values()):

@@ -153,7 +153,7 @@ def best_ridge(inputs: dict[str, np.ndarray], splits: dict[str, Udiva]) -> dict[
     tried = []
     for strength in RIDGES:
         predict = ridge(inputs["train"], target["train"], strength)
-        score = trait_scores(predict(inputs["tune"]), target["tune"], splits["tune"].groups)["mse"]
+        score = trait_scores(predict(inputs["tune"]), target["tune"], splits["tune"].units)["mse"]
         tried.append((score, strength, predict))
     predict = min(tried, key=lambda one: one[:2])[2]
     return {name: predict(x) for name, x in inputs.items()}
@@ -175,7 +175,7 @@ def cues_of(data: Udiva) -> np.ndarray:
 
 def scored(data: Udiva, predictions: np.ndarray) -> dict:
     """Scores of all clips and of every task."""
-    target, groups = np.asarray(data.targets["traits"]), np.array(data.groups, object)
+    target, groups = np.asarray(data.targets["traits"]), np.array(data.units, object)
     return {
         name: trait_scores(predictions[mask], target[mask], list(groups[mask]))
         for name, mask in ((k, np.asarray(v)) for k, v in data.subsets.items())
