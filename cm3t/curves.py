@@ -3,10 +3,11 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from cm3t import plans
 from cm3t.figures import house, readable
 from cm3t.plans import Variant
 from cm3t.records import Record, to_frame
-from cm3t.stats import interval, select
+from cm3t.stats import SCORE, interval, select
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#000000")  # readable by the colour-blind
 
@@ -41,6 +42,34 @@ def training_curves(
                 axes.fill_between(list(found), low, high, color=colour, alpha=0.15, lw=0)
         axes.set(xlabel="epoch", ylabel=f"{readable(metric)} on tune", title=title)
         if axes.lines:
+            axes.legend()
+        else:
+            axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")
+            axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
+    """Action accuracy against the number of training clips: linear probe, MHVA + PT, full fine-tuning; 95 % bars."""
+    with house():
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        for variant, colour in ((plans.MAIN[0], "#7F7F7F"), (plans.MHVA_PT, "#0072B2"), (plans.FULL, "#000000")):
+            points = {}
+            for clips in (*plans.SIZES, None):
+                settings = variant.settings | ({"train_clips": clips} if clips else {})
+                runs = select(frame, **settings) if len(frame) else frame
+                if len(runs):
+                    points[clips or plans.KITCHEN_CLIPS] = interval(runs[SCORE])
+            halves = [0 if pd.isna(f.half) else f.half for f in points.values()]
+            means = [f.mean for f in points.values()]
+            if points:
+                axes.errorbar(
+                    list(points), means, yerr=halves, fmt="-o", ms=4, capsize=3, color=colour, label=variant.label
+                )
+        axes.set(xlabel="training clips", ylabel="action top-1 (%)", title=title)
+        if axes.containers:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks([*plans.SIZES, plans.KITCHEN_CLIPS], [str(n) for n in (*plans.SIZES, plans.KITCHEN_CLIPS)])
             axes.legend()
         else:
             axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")

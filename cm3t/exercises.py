@@ -151,3 +151,14 @@ def check_order(function: Callable[..., bool], model: CM3T, video: Tensor, side:
     if not said or function(partial_model, video, side):
         return f"not yet: it says {bool(said)} for CM3T, and for a model that drops all but the first modality the same"
     return "right: a softmax has no first and no last"
+
+
+def check_person_mse(function: Callable[[list, list, list], float]) -> str:
+    """Try a function of predictions, true values and persons (a row a clip) that returns the MSE over people."""
+    predicted, truth, person = [1.0, 3.0, 0.0, 0.5, 1.0, 0.0], [1.0, 1.0, 0.5, 0.5, 0.5, 0.5], list("aabbbb")
+    answer = function(predicted, truth, person)
+    if answer is None:
+        return "not yet: return one number"
+    if abs(answer - 0.5078125) < 1e-9:
+        return "right: two people count as two, however many clips they have"
+    return f"not yet: {answer:.3f}. Average each person's predictions before you square"

@@ -174,18 +174,23 @@ def variant_colour(name: str) -> str:
     return figures.FULL if name.startswith("full") else figures.GREYS["adaptformer"]
 
 
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
+# How a headline is called in a table, and its digits behind the point.
+HEADLINES = {"action_top1": ("action top-1 (%)", 1), "map": ("macro mAP (%)", 1), "mse": ("mean MSE", 3)}
+
+
+def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame:
     """A table of `study.compare` as text: intervals as `41.7 ± 0.9`, differences signed, parameters with commas."""
+    heading, digits = HEADLINES[headline]
     shown = table.copy()
     for name in table.columns:
         if name == "trainable":
             shown[name] = [f"{value:,}" for value in table[name]]
         elif name != "method":
             signed = name != "score"
-            shown[name] = [v.text(signed=signed) if isinstance(v, Interval) else "" for v in table[name]]
+            shown[name] = [v.text(digits, signed) if isinstance(v, Interval) else "" for v in table[name]]
     if "score" in table:
         shown["n"] = [found.n for found in table["score"]]
-    return shown.rename(columns={"trainable": "trained parameters", "score": "action top-1 (%)"})
+    return shown.rename(columns={"trainable": "trained parameters", "score": heading})
 
 
 # What the paper numbers, where it lives in the code, the test that holds a naive twin to it, and where it is shown.

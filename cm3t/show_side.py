@@ -18,6 +18,7 @@ COLOURS = {
     "flow": "#E69F00",
     "transcript": "#56B4E9",
 }  # of modalities, readable by the colour-blind
+TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
 CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "zeros"}
 
 
@@ -104,4 +105,16 @@ def without_modalities(
             axes.legend()
         else:
             axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")
+    return figure
+
+
+def growth(sizes: Mapping[str, list[int]], title: str = "") -> plt.Figure:
+    """Trained parameters against the number of side modalities: {design: counts for 0, 1, 2, ...}, a line each."""
+    with house():
+        figure, axes = plt.subplots(figsize=(6.4, 3.4))
+        for (name, counts), colour in zip(sizes.items(), (CAA, "#D55E00", "#7F7F7F", "#0072B2"), strict=False):
+            axes.plot(range(len(counts)), [count / 1e3 for count in counts], "-o", ms=4, color=colour, label=name)
+        axes.set(xlabel="side modalities", ylabel="trained parameters (thousands)", title=title)
+        axes.set(xticks=range(max(map(len, sizes.values()))), ylim=(0, None))
+        axes.legend()
     return figure

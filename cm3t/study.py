@@ -115,6 +115,19 @@ def compare(frame: pd.DataFrame, variants, against: dict[str, Variant], metric: 
     return pd.DataFrame(rows, columns=["method", "trainable", "score", *against])
 
 
+def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
+    """One row a variant that has run: trained share (% of the backbone) and mean epochs to converge, as text."""
+    rows = []
+    for v in variants:
+        runs = select(frame, **v.settings) if len(frame) else frame
+        if len(runs):
+            epochs = runs["epochs_to_converge"].astype(float).mean()
+            rows.append(
+                {"method": v.label, "trained (%)": f"{100 * runs['share'].iloc[0]:.1f}", "epochs": f"{epochs:.1f}"}
+            )
+    return pd.DataFrame(rows, columns=["method", "trained (%)", "epochs"])
+
+
 def interaction(frame: pd.DataFrame, first: tuple, second: tuple, metric: str = SCORE) -> Interval | None:
     """Difference of differences, (a - b) - (c - d) for pairs of variants (a, b) and (c, d), over seeds all four ran.
 
