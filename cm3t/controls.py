@@ -1,5 +1,6 @@
 """What a modality is worth: the same clips without it, with another clip's, or with silence in its place."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -27,10 +28,17 @@ def controls(clips: ClipSet) -> Iterator[tuple[str, ClipSet]]:
 
 
 def shuffled(clips: ClipSet, name: str) -> ClipSet:
-    """Every clip with another clip's tokens of one modality (and its absence); no clip keeps its own."""
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(SEED))
+    """Every clip with another clip's tokens of one modality (and its absence); no clip keeps its own.
+
+    Traits are a person's, so there the other clip is another person's, where no one has more than half of the clips.
+    """
+    people = [group.split("/")[0] for group in clips.groups] if clips.task == "traits" else list(range(len(clips)))
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(SEED)).tolist()
+    if clips.task == "traits":
+        order.sort(key=lambda clip: people[clip])  # stable: by chance within a person
+    order = torch.tensor(order)
     source = torch.empty_like(order)
-    source[order] = order.roll(1)
+    source[order] = order.roll(max(Counter(people).values()))
     side, present = (own | {name: own[name][source]} for own in (clips.side, clips.present))
     return replace(clips, side=side, present=present)
 

@@ -149,6 +149,14 @@ def test_a_shuffled_modality_is_always_another_clips():
     assert torch.equal(moved.side["flow"], shuffled(clips, "flow").side["flow"])
 
 
+def test_shuffled_traits_are_another_persons():
+    clips = clip_set(Traits(16, 0), ("audio",))
+    clips.side["audio"] = torch.arange(16.0)[:, None, None].expand(16, 5, 8)
+    source = shuffled(clips, "audio").side["audio"][:, 0, 0].int().tolist()
+    assert sorted(source) == list(range(16))
+    assert all(clips.groups[i] != clips.groups[j] for i, j in enumerate(source))
+
+
 def test_dropping_by_share_and_by_chance():
     clips = clip_set(Toy(20, 0), ("audio",))
     kept = [dropped(clips, "audio", share).present["audio"] for share in (0, 0.25, 0.5, 1)]
