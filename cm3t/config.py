@@ -153,6 +153,7 @@ SIDES = {
     "rooms-dyad": ("audio", "transcript"),
     "udiva": ("audio", "transcript"),
 }
+FILMED_AGAIN = ("rooms-kitchen", "epic")  # those whose reader knows gap levels
 CHOICES = {
     "data": tuple(SIDES),
     "profile": tuple(PROFILES),
@@ -211,6 +212,8 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
         _check_choice(name, value)
         _check_range(name, value)
     config = RunConfig(**values)
+    if config.gap and config.data not in FILMED_AGAIN:
+        raise ConfigError(f"gap={config.gap}: {config.data} was filmed once; {', '.join(FILMED_AGAIN)} has gap levels")
     _check_side(config, config.plugins)  # parsing raises where method and overrides do not agree
     return config
 

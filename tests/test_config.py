@@ -53,6 +53,7 @@ def test_open_settings_come_from_the_profile():
         ({"lr": "nan"}, ["lr='nan'"]),
         ({"anchored": "maybe"}, ["anchored='maybe'", "true"]),
         ({"gap": 4}, ["gap=4", "0 to 3"]),
+        ({"gap": 1, "data": "rooms-dyad"}, ["rooms-dyad was filmed once"]),
         ({"data": "epik"}, ["epik", "did you mean 'epic'"]),
         ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
         ({"method": None}, ["method=None"]),
