@@ -82,6 +82,17 @@ def controls_table(
     return pd.DataFrame(rows, columns=["modality", *CONTROLS.values()])
 
 
+def taken_table(frame: pd.DataFrame, variants: tuple[Variant, ...], subsets: Mapping[str, str]) -> pd.DataFrame:
+    """One row a variant, a column a subset of modalities that the test clips have: mean ± 95 %, as text."""
+    rows = []
+    for variant in variants:
+        runs = select(frame, **variant.settings) if len(frame) else frame
+        if len(runs):
+            cells = {words: interval(runs[column].dropna()).text() for column, words in subsets.items()}
+            rows.append({"design": variant.label} | cells | {"n": len(runs)})
+    return pd.DataFrame(rows, columns=["design", *subsets.values(), "n"])
+
+
 def without_modalities(
     frame: pd.DataFrame, variants: tuple[Variant, ...], subsets: Mapping[str, str], ylabel: str, title: str = ""
 ) -> plt.Figure:
