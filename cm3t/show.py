@@ -90,23 +90,27 @@ def figure_2() -> plt.Figure:
         axes.plot([11.8, 13.5], [1.9, 1.9], color=MHVA, lw=1.6)
         _arrow(axes, (13.5, 1.9), (13.5, 3.75), MHVA)
         axes.text(12.7, 2.1, "$\\times\\, s$", ha="center", color=MHVA, fontsize=11)
-        _box(axes, 10.9, 0.45, "CAA", CAA, dashed=True)
-        axes.plot([11.95, 13.5, 13.5], [0.45, 0.45, 1.9], color=CAA, lw=1.1, ls="--")
+        _box(axes, 10.9, 0.45, "CAA, fusion", CAA, flat=True)
+        axes.plot([11.95, 13.5, 13.5], [0.45, 0.45, 1.9], color=CAA, lw=1.6)
+        _arrow(axes, (10.9, 1.3), (10.9, 0.8), MHVA)
+        axes.text(11.05, 1.05, "$z$", color=MHVA, fontsize=9, va="center")
+        _arrow(axes, (8.9, 0.45), (9.85, 0.45), CAA)
         _box(axes, 15.9, y, "next\nblock")
         axes.text(0.0, 6.75, "Frozen (grey) and trained (colour), in every block", fontsize=10, va="center")
-        named = {"Eq. 3-5": (2.9, 1.6, PREFIX), "Eq. 1, 2, 6": (8.6, 2.2, MHVA), "other modalities": (9.6, 0.45, CAA)}
+        named = {"Eq. 3-5": (2.9, 1.6, PREFIX), "Eq. 1, 2, 6": (8.6, 2.2, MHVA), "Eq. 7-10": (13.2, 0.12, CAA)}
         for words, (*place, colour) in named.items():
             axes.text(*place, words, color=colour, ha="right", va="center", fontsize=8)
+        axes.text(8.8, 0.45, "side tokens $m$", color=CAA, fontsize=9, ha="right", va="center")
         axes.text(3.5, 5.75, "residual", color="#777777", fontsize=8, ha="center")
     return figure
 
 
-def _box(axes: Axes, x: float, y: float, words: str, colour: str = "", dashed: bool = False) -> None:
+def _box(axes: Axes, x: float, y: float, words: str, colour: str = "", flat: bool = False) -> None:
     width, height = (1.5, 1.2) if len(words) < 7 or "next" in words else (1.8, 1.2)
-    width, height = (2.1, 0.7) if dashed else (width, height)
+    width, height = (2.1, 0.7) if flat else (width, height)
     face, edge = ("white", colour) if colour else (FROZEN, "#8C8C8C")
     shape = "round,pad=0.02,rounding_size=0.12"
-    style = dict(boxstyle=shape, fc=face, ec=edge, lw=1.8 if colour else 1.0, ls="--" if dashed else "-", zorder=2)
+    style = dict(boxstyle=shape, fc=face, ec=edge, lw=1.8 if colour else 1.0, zorder=2)
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, **style))
     axes.text(x, y, words, ha="center", va="center", fontsize=9, color=colour or "black", zorder=3)
 
@@ -199,20 +203,23 @@ EQUATIONS = (
     ("3, 5", "gate between prefix and self-attention", "plugins/prefix.py", "prefix_gate", "test_eq_3_and_5", "01"),
     ("4", "prefix keys and values", "plugins/prefix.py", "PrefixTuning", "test_eq_4", "01"),
     ("6", "one adapter a cell (MHVA)", "plugins/mhva.py", "MultiHeadVisionAdapter", "test_eq_6", "01, 02"),
+    ("Sec. 3.3", "cross-attention adapter (CAA)", "plugins/caa.py", "cross_attention", "test_every_form_equals", "04"),
+    ("7-10", "AdapterFusion", "plugins/fusion.py", "AdapterFusion", "test_eq_7_to_10", "04"),
+    ("Sec. 3.3", "MMCA, an interpretation", "plugins/mmca.py", "SequentialCrossAttention", "test_sequential", "05"),
 )
 
 
 def equation_map() -> pd.DataFrame:
     """Equation, what it is, module and object, test, notebook; LookupError where the code has moved away."""
-    tests = Path(ROOT / "tests" / "test_equations.py")
-    known = _defined(tests) if tests.is_file() else None
+    files = sorted((ROOT / "tests").glob("test_*.py"))  # none where the package is installed without its tests
+    known = [function for path in files for function in _defined(path)] if files else None
     rows = []
     for number, what, file, name, test, notebook in EQUATIONS:
         if name not in _defined(Path(__file__).parent / file):
             raise LookupError(f"cm3t/{file} has no {name}: bring show.EQUATIONS up to date")
         found = [function for function in known or [] if function.startswith(test)]
         if known is not None and not found:
-            raise LookupError(f"tests/test_equations.py has no test {test}...: bring show.EQUATIONS up to date")
+            raise LookupError(f"tests/ have no test {test}...: bring show.EQUATIONS up to date")
         where = f"`cm3t/{file}`: `{name}`"
         rows.append({"Eq.": number, "what": what, "code": where, "naive twin": f"`{test}...`", "notebook": notebook})
     return pd.DataFrame(rows)
