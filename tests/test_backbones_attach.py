@@ -1,5 +1,8 @@
 """Every backbone takes the plugins by the contract alone."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -42,3 +45,16 @@ def test_full_sizes_take_every_plugin(name):
         model = cm3t.create(name, method="mhva+pt", heads={"verb": 97})
     assert model(torch.zeros(1, 3, *model.backbone.clip, device="meta"))["verb"].shape == (1, 97)
     assert 0.05 < model.summary().share < 0.25
+
+
+@pytest.mark.parametrize("name", [*MINIS, "clip_b"])
+def test_the_clip_is_known_without_the_model(name):
+    with torch.device("meta"):
+        assert backbones.backbone(name).clip == backbones.clip_of(name)
+
+
+@pytest.mark.slow
+def test_nothing_heavy_is_imported_before_a_backbone_is_made():
+    heavy = "[m for m in ('timm', 'torchvision', 'transformers', 'huggingface_hub') if m in sys.modules]"
+    done = subprocess.run([sys.executable, "-c", f"import sys, cm3t.backbones; print({heavy})"], capture_output=True)
+    assert done.stdout.strip() == b"[]", done.stderr

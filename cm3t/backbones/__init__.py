@@ -9,7 +9,7 @@ from torch import nn
 from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, check
 
-__all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "wrap"]
+__all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "clip_of", "wrap"]
 
 _HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -99,6 +99,13 @@ def backbone(
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
     return model
+
+
+def clip_of(name: str) -> tuple[int, int, int]:
+    """(T, H, W) of the clips that the backbone `name` was made for, without making it."""
+    if name not in _SPECS:
+        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(NAMES)}")
+    return _SPECS[name]["clip"]
 
 
 def wrap(model: nn.Module, *, frames: int, **options) -> nn.Module:
