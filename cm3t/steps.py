@@ -58,6 +58,12 @@ def fit_stages(
     model.train_stage("all")  # all modalities are heard again
 
 
+def epochs_of_all(taken: list[dict]) -> int | None:
+    """Epochs to converge of all steps together, the first one's included; None where one was never scored."""
+    epochs = [step["epochs_to_converge"] for step in taken]
+    return None if None in epochs else sum(epochs)
+
+
 def trained(model: nn.Module) -> int:
     """Parameters that train now, without classifiers."""
     named = ((name.split("."), p) for name, p in model.named_parameters() if p.requires_grad)

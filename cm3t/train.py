@@ -105,7 +105,7 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
     info |= {"backbone_parameters": summary.reference}
     if config.side:
         steps.fit_stages(model, train, tune, config, info, log)
-        info["epochs_to_converge"] = info["steps"][-1]["epochs_to_converge"]
+        info["epochs_to_converge"] = steps.epochs_of_all(info["steps"])
     else:
         fit(model, train, config, tune=tune, history=info["epochs"], log=log)
         info["epochs_to_converge"] = epochs_to_converge(info["epochs"], task_of(train))

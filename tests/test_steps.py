@@ -47,6 +47,7 @@ def test_the_second_step_starts_from_the_first_and_leaves_it_alone():
     assert cross["stage"] == "cross" and [row["stage"] for row in record.train_info["epochs"]] == ["cross"]
     assert vision["trainable"] + cross["trainable"] == record.train_info["trainable"]
     assert vision["share"] + cross["share"] == pytest.approx(record.train_info["share"])
+    assert record.train_info["epochs_to_converge"] == 2  # of one epoch each
     before, after = load_file(file_of(first)), load_file(file_of(record))
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     scores = record.train_info["metrics"]["validation"]

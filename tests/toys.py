@@ -72,7 +72,8 @@ class Traits(Toy):
     def __init__(self, clips: int, seed: int, gaps=()):
         super().__init__(clips, seed, gaps)
         people = torch.arange(clips) % 4
-        self.groups = [f"{p:03}/0/T" for p in people.tolist()]
+        self.groups = [f"{p:03}" for p in people.tolist()]
+        self.units = [f"{p}/0/T" for p in self.groups]
         self.light = (people.float() - 1.5) / 1.5
         self.classes, self.targets = {"traits": 5}, {"traits": self.light[:, None].repeat(1, 5)}
 
