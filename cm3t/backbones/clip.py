@@ -1,7 +1,9 @@
 """Image transformers on video: every frame by itself, then the mean over time (CLIP's and a supervised ViT-B/16).
 
 Sources: Dosovitskiy et al., ViT, ICLR 2021; Radford et al., CLIP, ICML 2021. The models are timm's `VisionTransformer`,
-parameter by parameter and name by name; ours are the temporal position embedding and the mean.
+parameter by parameter and name by name; ours are the temporal position embedding and the mean. `clip_b` has the
+QuickGELU that OpenAI's weights were trained with. No file tells its activation: wrap timm's own model for weights
+trained with GELU (LAION's).
 """
 
 import timm
