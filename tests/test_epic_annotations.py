@@ -204,3 +204,41 @@ def test_any_bytes_are_parsed_or_one_clear_error(tmp_path):
         warnings.simplefilter("error")
         any_bytes()
         any_field()
+
+
+SMALL = {
+    "classes": (
+        b"id,key,instances\r\n0,take,\"['take', 'grab']\"\r\n3,open,\"['open']\"\r\n",
+        lambda p: read_classes(p, VERBS),
+    ),
+    "tail": (b"verb\r\n10\r\n96\r\n", lambda p: read_column(p, "verb", int)),
+    "participants": (b"participant_id\r\nP18\r\nP32\r\n", lambda p: read_column(p, "participant_id")),
+    "durations": (b"video_id,duration,fps\r\nP01_01,1652.152817,59.94\r\n", read_durations),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_any_bytes_of_the_small_tables_are_parsed_or_one_clear_error(tmp_path, name):
+    hypothesis = pytest.importorskip("hypothesis")
+    st = hypothesis.strategies
+    path, (whole, read) = tmp_path / "fuzz.csv", SMALL[name]
+    splice = st.tuples(st.integers(0, len(whole)), st.integers(0, 9), st.binary(max_size=9)).map(
+        lambda cut: whole[: cut[0]] + cut[2] + whole[cut[0] + cut[1] :]
+    )
+
+    @hypothesis.settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(st.one_of(st.binary(max_size=60), splice))
+    def check(content):
+        path.write_bytes(content)
+        try:
+            found = read(path)
+        except AnnotationError as error:
+            assert str(path) in str(error)
+        else:
+            assert len(found) > 0
+            if name == "participants":
+                assert all(p[0] == "P" and p[1:].isdigit() and len(p) == 3 for p in found)
+
+    path.write_bytes(whole)
+    assert len(read(path)) in (1, 2)
+    check()

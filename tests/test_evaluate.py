@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_epic import kitchen  # noqa: F401
+from test_epic import copy, kitchen  # noqa: F401
+from test_epic_annotations import table
 
 from cm3t.challenge import read_submission, write_scores
 from cm3t.data.epic import EpicKitchens
@@ -86,11 +87,14 @@ def test_epic_submission_of_the_test_split(kitchen, tmp_path, capsys):  # noqa: 
     assert "--supervision PT,TL,TD" in capsys.readouterr().err
 
 
-def test_no_recording_is_needed(kitchen, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setenv("CM3T_EPIC_ANNOTATIONS", str(kitchen / "annotations"))
+def test_no_recording_is_needed(copy, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CM3T_EPIC_ANNOTATIONS", str(copy / "annotations"))
     labels = read_labels(tmp_path, "validation")
     assert len(labels.rows) == 4 and labels.unseen.tolist() == [False, False, True, True]
     assert labels.subsets["tail"].tolist() == [False, False, True, True]
+    table(copy / "annotations/EPIC_100_unseen_participant_ids_test.csv", [("P01",)], ("participant_id",))
+    assert read_labels(tmp_path, "test").unseen.all()  # each split by its own list
+    assert labels.unseen.tolist() == read_labels(tmp_path, "validation").unseen.tolist()
 
 
 def test_errors_are_said_in_one_line(kitchen, tmp_path, capsys):  # noqa: F811

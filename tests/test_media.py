@@ -21,6 +21,7 @@ from cm3t.data.media import (
     read_segments,
     read_sound,
 )
+from cm3t.data.side import SMALL_SOUND
 
 torch.set_num_threads(1)
 FPS, COUNT, SIZE = 12, 60, 64
@@ -183,7 +184,10 @@ def test_sound_at_its_time_in_any_window_and_rate(tmp_path):
 
 def test_sound_outside_is_silence_and_absent_is_none(tmp_path, recording):
     path = write(tmp_path / "a.mp4", sound=np.full(16000 * 5, 0.5, np.float32))
-    wave = read_sound(path, 4.0, 7.0, 16000)
+    counts = Counter()
+    wave = read_sound(path, 4.0, 7.0, 16000, counts=counts)
+    assert counts["padded sound"] == 1 and read_sound(path, 1.0, 4.0, 16000, counts=counts) is not None
+    assert counts["padded sound"] == 1  # sound enough: nothing to pad
     assert wave.shape == (48000,) and np.abs(wave[20000:]).max() == 0 and np.abs(wave[:10000]).mean() > 0.3
     assert read_sound(path, 50.0, 51.0, 16000).tolist() == [0.0] * 16000
     assert read_sound(recording, 0.0, 1.0, 16000) is None
@@ -204,7 +208,8 @@ def test_log_mel_shapes_and_a_pure_tone():
 
 
 @pytest.mark.parametrize(
-    ("rate", "n_fft", "win", "hop", "mels"), [(24000, 2048, 240, 120, 128), (16000, 512, 400, 160, 64)]
+    ("rate", "n_fft", "win", "hop", "mels"),
+    [(24000, 2048, 240, 120, 128), tuple(SMALL_SOUND[k] for k in ("rate", "n_fft", "win", "hop", "mels"))],
 )
 def test_log_mel_equals_librosa(rate, n_fft, win, hop, mels):
     librosa = pytest.importorskip("librosa")

@@ -1,5 +1,7 @@
 """Which frames of a segment are taken, and what augmentation does to them."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from test_media import number
 from cm3t.data import subsample
 from cm3t.data.epic import EpicKitchens
 from cm3t.data.sampling import STEP, dense_times, frame_times
-from cm3t.data.transforms import WORDS, clip_transform
+from cm3t.data.transforms import WORDS, ClipTransform
 
 torch.set_num_threads(1)
 
@@ -56,7 +58,7 @@ def test_a_data_set_sampled_densely(kitchen):  # noqa: F811
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_draws_once_a_clip_and_repeats(word):
     video = torch.randint(0, 255, (3, 1, 32, 32), dtype=torch.uint8).expand(3, 4, 32, 32).contiguous()
-    transform = clip_transform(word, size=24)
+    transform = ClipTransform(word, size=24)
     before = torch.get_rng_state()
     outs = [transform(video, np.random.default_rng(i)) for i in range(6)]
     side = 24 if word == "crop" else 32
@@ -69,14 +71,15 @@ def test_every_word_draws_once_a_clip_and_repeats(word):
 
 def test_words_are_checked():
     with pytest.raises(ValueError, match="unknown augmentation 'color': did you mean 'colour'"):
-        clip_transform("crop+color", size=24)
+        ClipTransform("crop+color", size=24)
     with pytest.raises(ValueError, match="crop needs size"):
-        clip_transform("crop")
+        ClipTransform("crop")
 
 
 def test_only_clips_read_with_a_generator_are_transformed(kitchen):  # noqa: F811
     plain = EpicKitchens(kitchen, frames=2)
-    data = EpicKitchens(kitchen, frames=2, transform=clip_transform("crop+flip+colour", size=32))
+    data = EpicKitchens(kitchen, frames=2, transform=ClipTransform("crop+flip+colour", size=32))
     assert torch.equal(data[0].video, plain[0].video)
+    data = pickle.loads(pickle.dumps(data))  # as a loader's processes get it
     drawn = data.clip(0, np.random.default_rng(3)).video
     assert drawn.shape == (3, 2, 32, 32) and torch.equal(drawn, data.clip(0, np.random.default_rng(3)).video)

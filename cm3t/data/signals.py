@@ -48,7 +48,8 @@ def log_mel(
     window = torch.hann_window(win, device=wave.device)
     spectrum = torch.stft(wave, n_fft, hop, win, window, pad_mode="constant", return_complex=True)
     filters = mel_filters(rate, n_fft, mels).to(wave.device)
-    return torch.log(filters @ spectrum.abs().pow(power) + offset).transpose(-1, -2)
+    magnitude = spectrum.abs() if power == 1.0 else spectrum.abs().pow(power)
+    return torch.log(filters @ magnitude + offset).transpose(-1, -2)
 
 
 METHODS = ("dis", "tvl1")
