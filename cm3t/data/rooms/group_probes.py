@@ -21,19 +21,38 @@ from torch import Tensor, nn
 
 from cm3t import config, records
 from cm3t.data.mpiigi import MpiiGroupInteraction
-from cm3t.data.rooms.probes import Frame, Frames, Tokens, pooled_sound, shifted
+from cm3t.data.rooms.probes import Frame, Tokens, pooled_sound, shifted
 from cm3t.metrics import behaviour_scores
 
-EPOCHS, BATCH, RATE, DECAY = 40, 32, 2e-3, 0.05
-FRAMES, HALVED = 8, 2  # pictures are averaged over 2 x 2 pixels
-HIDDEN = 64
+EPOCHS, BATCH, RATE, DECAY = 25, 32, 2e-3, 0.05
+FRAMES, SIDE, HALVED = 8, 96, 2  # pictures of 96 x 96 pixels are averaged over 2 x 2
+HIDDEN, HEARD = 64, 8  # widths where pictures and sound meet, and of what is kept of the sound
 PROBES = ("chance", "sound", "frame", "frames", "joint", "shuffled")
 CONTROLS = ("no_audio", "shuffled_audio", "muted_audio")
 SPLITS = ("train", "tune", "validation")
 
 
+class Stack(nn.Module):
+    """All frames at once, uint8 (B, 3, T, H, W) -> (B, 96 * 9): what stays in colour, what moves in grey, then 2-D."""
+
+    width = 96 * 9
+
+    def __init__(self, frames: int = FRAMES):
+        super().__init__()
+        widths, layers = (3 + frames, 32, 64, 96, 96), []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Dropout(0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, T, H, W) uint8 -> (B, width)."""
+        x = x.float() / 127.5 - 1
+        still, grey = x.mean(2), x.mean(1)
+        return self.net(torch.cat([still, 4 * (grey - grey.mean(1, keepdim=True))], 1))
+
+
 class Probe(nn.Module):
-    """Fourteen scores from pictures, sound or both; the two meet in sums and products of their features.
+    """Fourteen scores from pictures, sound or both; the two meet in sums of scores and products of features.
 
     Shapes: pictures uint8 (B, 3, [T,] H, W) or None, sound float (B, L, d) or None, present bool (B,) -> (B, classes).
     """
@@ -41,22 +60,26 @@ class Probe(nn.Module):
     def __init__(self, classes: int, *, pictures: nn.Module | None = None, sound: nn.Module | None = None):
         super().__init__()
         self.pictures, self.sound = pictures, sound
-        self.heads = nn.ModuleList(nn.Linear(body.width, classes) for body in (pictures, sound) if body is not None)
+        if pictures is not None:
+            self.by_sight = nn.Linear(pictures.width, classes)
+        if sound is not None:  # few numbers: a wide one learns the training clips by heart
+            self.narrow = nn.Sequential(nn.Linear(sound.width, HEARD), nn.Tanh(), nn.Dropout(0.2))
+            self.by_ear = nn.Linear(HEARD, classes)
         if pictures is not None and sound is not None:
             self.see = nn.Sequential(nn.Linear(pictures.width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU())
-            self.hear = nn.Sequential(nn.Linear(sound.width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU())
-            self.both = nn.Sequential(nn.Linear(3 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
+            self.hear = nn.Linear(HEARD, HIDDEN)
+            self.both = nn.Linear(HIDDEN, classes)
 
     def forward(self, pictures: Tensor | None, sound: Tensor | None, present: Tensor) -> Tensor:
         """Scores (B, classes); a clip without sound is scored by its pictures alone."""
+        seen = None if self.pictures is None else self.pictures(pictures)
+        scores = 0.0 if seen is None else self.by_sight(seen)
         if self.sound is None:
-            return self.heads[0](self.pictures(pictures))
-        heard, there = self.sound(sound), present[:, None].float()
-        if self.pictures is None:
-            return self.heads[0](heard * there)
-        seen = self.pictures(pictures)
-        a, b = self.see(seen), self.hear(heard) * there
-        return self.heads[0](seen) + self.heads[1](heard) * there + self.both(torch.cat([a, b, a * b], 1)) * there
+            return scores
+        there = present[:, None].float()
+        heard = self.narrow(self.sound(sound)) * there
+        scores = scores + self.by_ear(heard)
+        return scores if seen is None else scores + self.both(self.see(seen) * self.hear(heard)) * there
 
 
 def fit(model: Probe, pictures, sound, present: Tensor, target: Tensor, seed: int) -> Probe:
@@ -92,7 +115,7 @@ class Inputs:
     """A split's pictures (n, 3, T, H, W), sound (n, 40, mels), presence (n,) and labels (n, 14), in memory."""
 
     def __init__(self, root: Path, split: str, pictures: bool, sound: bool):
-        self.data = MpiiGroupInteraction(root, split=split, frames=FRAMES)
+        self.data = MpiiGroupInteraction(root, split=split, frames=FRAMES, size=SIDE)
         self.target = self.data.targets["behaviour"]
         self.present = torch.ones(len(self.data), dtype=torch.bool)
         self.pictures = self.sound = None
@@ -153,7 +176,7 @@ def run(probe: str, inputs: dict[str, Inputs], seed: int) -> dict:
         draw = np.random.default_rng(seed)
         return {split: inputs[split].scored(draw.random(inputs[split].target.shape)) for split in SPLITS[1:]}
     torch.manual_seed(seed)
-    pictures = None if probe == "sound" else Frame() if probe == "frame" else Frames()
+    pictures = None if probe == "sound" else Frame() if probe == "frame" else Stack()
     sound = Tokens(train.sound.shape[2]) if probe not in ("frame", "frames") else None
     model = Probe(classes, pictures=pictures, sound=sound)
     fit(model, train.seen(probe), train.heard(probe), train.present, train.target, seed)

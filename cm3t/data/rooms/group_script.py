@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cm3t.data.mpiigi_samples import BEHAVIOURS
-from cm3t.data.rooms.group_world import BRIEF, KINDS, LEGS, SEATS, SECONDS, SHARES, SPEAKS, Dials, Take
+from cm3t.data.rooms.group_world import BRIEF, KINDS, LEGS, PAUSES, SEATS, SECONDS, SHARES, SPEAKS, Dials, Take
 
 FIRST = 1.0  # seconds before the first snippet
 FRAME = 1 / 30  # starts are whole frames of the real set's rate
@@ -142,10 +142,11 @@ def _speech(acts: tuple[Act, ...], seat: int, start: float, dials: Dials, rng: n
     begin, end = start - rng.uniform(0.1, 0.3), start + SECONDS + rng.uniform(0.1, 0.3)
     known = [name for name in names if name in SPEAKS]
     share = SPEAKS[known[0]] if known else dials.own_speech
+    quiet = PAUSES.get(known[0]) if known else dials.quiet
     if "Shrug" in names and "Gesture" not in names:  # the end of a turn: the target stops, another goes on
         middle = start + rng.uniform(0.8, 1.3)
         turns = [Turn(seat, begin, middle), Turn(other, middle + rng.uniform(0.1, 0.3), end)]
-    elif not known and rng.random() < dials.quiet:
+    elif quiet and rng.random() < quiet:
         turns = []
     elif rng.random() < share:
         turns = [Turn(seat, begin, end)]

@@ -17,7 +17,8 @@ SHARES = {
 }  # fmt: skip
 LEGS = {"Legs crossed": 0.45, "Leg movement": 0.09}  # beside what the upper body does; they may coincide
 # How probable it is that a person who does this is the one who speaks; the others' share is `Dials.own_speech`.
-SPEAKS = {"Gesture": 0.97, "Fumble": 0.03, "Fold arms": 0.12, "Hand-mouth": 0.06, "Hand-face": 0.12}
+SPEAKS = {"Gesture": 0.97, "Fumble": 0.03, "Fold arms": 0.12, "Hand-mouth": 0.03, "Hand-face": 0.3}
+PAUSES = {"Hand-face": 0.9}  # nobody speaks while one thinks, the cheek on a hand; else: `Dials.quiet`
 BRIEF = {"Settle", "Shrug", "Stretching", "Adjusting clothing"}  # over within the snippet
 
 
