@@ -48,6 +48,7 @@ class Modality(nn.Module):
     projection   of sequential cross-attention alone: to the width that all modalities share
     classifiers  of late fusion alone: heads on the modality's mean token; zero at the start
     heads        a copy of the classifiers on the features, made when the modality is trained by itself
+    mean, spread of the d channels in training, which `calibrate` finds; 0 and 1 before, so that tokens stay as they are
     """
 
     def __init__(self, spec: ModalitySpec):
@@ -56,6 +57,22 @@ class Modality(nn.Module):
         self.encoder = side_encoder(spec.encoder, width=spec.width, embed=spec.embed, length=spec.length)
         self.cross, self.classifiers, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.projection: nn.Module | None = None
+        self.register_buffer("mean", torch.zeros(spec.width))
+        self.register_buffer("spread", torch.ones(spec.width))
+
+    @torch.no_grad()
+    def calibrate(self, tokens: Tensor) -> None:
+        """Learn what the training tokens (n, L, d) have in common: the mean and the spread of each channel.
+
+        Choice: the text speaks of features and not of their scale. Most of a log-mel spectrogram is a profile that all
+        clips share; a layer norm leaves it in place, and what tells clips apart hardly reaches the keys. A channel that
+        hardly varies is not blown up: no spread is taken as less than a tenth of the channels' mean.
+        """
+        variance, mean = torch.var_mean(tokens.float(), dim=(0, 1), correction=0)
+        spread = variance.sqrt()
+        floor = 0.1 * spread.mean()
+        self.mean.copy_(mean)
+        self.spread.copy_(torch.where(floor > 0, spread.clamp(min=floor), 1.0))
 
     def project_to(self, width: int) -> None:
         """Add the projection to the width that all modalities share."""
@@ -70,6 +87,7 @@ class Modality(nn.Module):
 
     def forward(self, side: Tensor) -> Tensor:
         """Side tokens (B, L, d) -> (B, L', d_m)."""
+        side = (side - self.mean) / self.spread
         side = side if self.encoder is None else self.encoder(side)
         return side if self.projection is None else self.projection(side)
 

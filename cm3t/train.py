@@ -187,13 +187,16 @@ def digests(config: RunConfig, out: Path | str | None = None) -> dict[str, str]:
 
 
 def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
-    """The model of a run, with a head for every target of the data set and the modalities of the decoded `clips`."""
+    """The model of a run: a head for every target of the data set, and the modalities of the decoded training `clips`,
+    calibrated on them.
+    """
     method, clip = config.plugins, clip_of(config)
     model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
     encoder = None if config.side_encoder == "none" else config.side_encoder
     for name in config.side:
         _, length, width = clips.side[name].shape
         model.add_modality(name, width, length=length, encoder=encoder)
+        model.side[name].calibrate(clips.side[name][clips.present[name]])
     return model
 
 

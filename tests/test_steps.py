@@ -258,3 +258,13 @@ def test_scores_do_not_depend_on_how_many_clips_stand_side_by_side(monkeypatch):
 def test_a_wrong_side_on_the_command_line(capsys):
     assert train.main("--method mhva+pt+caa --side smell".split()) == 2
     assert "rooms-kitchen has no modality 'smell'; known: audio, flow" in capsys.readouterr().err
+
+
+def test_a_modality_is_calibrated_on_the_training_clips_that_have_it():
+    clips = clip_set(Toy(16, 0), ("flow",))
+    clips.side["flow"][~clips.present["flow"]] = torch.nan
+    model = train.build(settings(side="flow"), Toy(2, 0), clips)
+    flow = clips.side["flow"][clips.present["flow"]]
+    assert torch.allclose(model.side["flow"].mean, flow.mean((0, 1)), atol=1e-6)
+    assert torch.allclose(model.side["flow"].spread[:3], flow.std((0, 1), correction=0)[:3], atol=1e-6)
+    assert model.side["flow"].spread[3] > 0  # a channel that never varies
