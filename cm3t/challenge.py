@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from cm3t.data.epic_annotations import NARRATION, NOUNS, VERBS
 from cm3t.data.features import parse_json
@@ -53,7 +53,7 @@ def write_scores(path: str | Path, outputs: Mapping[str, np.ndarray], ids: Seque
         if path.suffix == ".npz":
             np.savez(partial, narration_id=np.array(ids), **arrays)
         else:
-            save_file(arrays, partial, metadata={"narration_id": json.dumps(ids)})
+            partial.write_bytes(save(arrays, metadata={"narration_id": json.dumps(ids)}))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 
 from cm3t import backbones
@@ -142,7 +142,7 @@ def _write_shard(folder: Path, number: int, arrays: dict, absent: dict[str, str]
                 for name, array in arrays.items():
                     file[name] = array
         else:
-            save_file(arrays, partial)
+            partial.write_bytes(save(arrays))  # not save_file: others could not read what it writes
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

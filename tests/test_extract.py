@@ -109,6 +109,7 @@ def test_a_stopped_run_goes_on(tmp_path):
     assert (tmp_path / "shard-00000.safetensors").stat().st_mtime_ns == before
     assert [s["file"] for s in read_manifest(tmp_path)["shards"]] == [f"shard-{i:05d}.safetensors" for i in range(4)]
     assert not list(tmp_path.glob(".*partial"))
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # whoever reads the manifest reads the shards
 
 
 def test_damaged_or_missing_shards_are_made_again(tmp_path):
