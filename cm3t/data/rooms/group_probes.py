@@ -62,10 +62,11 @@ class Probe(nn.Module):
         self.pictures, self.sound = pictures, sound
         if pictures is not None:
             self.by_sight = nn.Linear(pictures.width, classes)
-        if sound is not None:  # few numbers: a wide one learns the training clips by heart
+        if sound is not None and pictures is None:
+            self.narrow, self.by_ear = nn.Identity(), nn.Linear(sound.width, classes)
+        elif sound is not None:  # few numbers: with many, the two together learn the training clips by heart
             self.narrow = nn.Sequential(nn.Linear(sound.width, HEARD), nn.Tanh(), nn.Dropout(0.2))
             self.by_ear = nn.Linear(HEARD, classes)
-        if pictures is not None and sound is not None:
             self.see = nn.Sequential(nn.Linear(pictures.width, HIDDEN), nn.LayerNorm(HIDDEN), nn.ReLU())
             self.hear = nn.Linear(HEARD, HIDDEN)
             self.both = nn.Linear(HIDDEN, classes)
