@@ -207,6 +207,7 @@ def test_log_mel_shapes_and_a_pure_tone():
         log_mel(wave, n_fft=128)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("rate", "n_fft", "win", "hop", "mels"),
     [(24000, 2048, 240, 120, 128), tuple(SMALL_SOUND[k] for k in ("rate", "n_fft", "win", "hop", "mels"))],

@@ -53,6 +53,7 @@ def as_hugging_face(model):
     return lambda video: model(pixel_values=rearrange(video, "b c t h w -> b t c h w")).logits
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("clip", [(4, 32, 32), (6, 48, 32)], ids=str)
 def test_vivit_equals_transformers_in_float64(clip):
     torch.manual_seed(0)
@@ -63,6 +64,7 @@ def test_vivit_equals_transformers_in_float64(clip):
     compare(ours, as_hugging_face(theirs), torch.randn(2, 3, *clip, dtype=torch.float64), 1e-10)
 
 
+@pytest.mark.oracle
 @pytest.mark.slow
 @pytest.mark.parametrize("clip", [(32, 224, 224), (16, 192, 160)], ids=str)
 def test_vivit_b_equals_transformers_in_float32(clip):

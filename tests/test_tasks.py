@@ -42,6 +42,7 @@ def test_average_precisions_equal_the_naive_count(seed, ties):
     assert (found["classes_averaged"], found["n"]) == (14, 60)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("ties", [False, True])
 def test_average_precisions_equal_scikit_learn(ties):
     oracle = pytest.importorskip("sklearn.metrics").average_precision_score

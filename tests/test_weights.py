@@ -141,6 +141,7 @@ def test_bias_tables_of_another_window_are_interpolated_and_reported():
     torch.testing.assert_close(small[1], table[3])  # the same moment stays the same moment
 
 
+@pytest.mark.oracle
 def test_hugging_face_vivit_by_its_own_file(tmp_path):
     from test_parity import as_hugging_face, hugging_face
 
