@@ -169,12 +169,12 @@ def test_sequential_attention_equals_its_loop_and_starts_as_nothing():
 
 
 @pytest.mark.parametrize(
-    "kind, length, tokens", [("linear", 40, 40), ("transformer", 32, 32), ("transformer", 400, 31)]
+    "kind, length, tokens", [("linear", 40, 41), ("transformer", 32, 33), ("transformer", 400, 32)]
 )
 def test_side_encoders_merge_long_sequences(kind, length, tokens):
     encoder = plugins.side_encoder(kind, width=6, embed=8, length=length)
     assert encoder(torch.randn(2, length, 6)).shape == (2, tokens, 8)
-    assert encoder(torch.randn(2, 1, 6)).shape == (2, 1, 8)
+    assert encoder(torch.randn(2, 1, 6)).shape == (2, 2, 8)
     with pytest.raises(ValueError, match=f"{length + 1} side tokens came; .* at most {length}"):
         encoder(torch.randn(2, length + 1, 6))
 
@@ -182,19 +182,28 @@ def test_side_encoders_merge_long_sequences(kind, length, tokens):
 def test_a_side_encoder_hears_loudness_which_layer_norm_alone_would_not():
     encoder = lively(plugins.side_encoder("linear", width=6, embed=8, length=4))
     x = random(1, 4, 6)
-    assert (encoder(x) - encoder(8 * x)).abs().min() > 1e-3
+    assert (encoder(x) - encoder(8 * x))[:, 1:].abs().min() > 1e-3
     assert encoder(torch.zeros_like(x)).isfinite().all()
 
 
-def test_merging_concatenates_neighbours_and_fills_up_with_zeros():
+def test_what_all_tokens_share_reaches_the_token_of_the_mean_alone():
+    encoder = lively(plugins.side_encoder("linear", width=6, embed=8, length=4))
+    x, microphone = random(1, 4, 6), random(1, 1, 6)
+    change = (encoder(x + microphone) - encoder(x)).abs()
+    assert change[:, 0].min() > 1e-3 and change[:, 1:].max() < 1e-9
+
+
+def test_an_encoder_equals_its_formula_and_fills_the_last_group_up_with_zeros():
     encoder = lively(plugins.SideEncoder(2, 3, length=3, merge=2))
     x = random(1, 3, 2)
-    norm = torch.nn.functional.layer_norm(x[0], (2,), encoder.norm.weight, encoder.norm.bias)
-    level = torch.stack([x[0].mean(-1), x[0].std(-1, unbiased=False)], -1)
+    mean = x[0].mean(0)
+    rest = x[0] - mean
+    norm = torch.nn.functional.layer_norm(rest, (2,), encoder.norm.weight, encoder.norm.bias)
+    level = torch.stack([rest.mean(-1), rest.std(-1, unbiased=False)], -1)
     rows = torch.cat([norm, level.sign() * level.abs().log1p()], -1)
     groups = torch.stack([torch.cat([rows[0], rows[1]]), torch.cat([rows[2], torch.zeros(4)])])
-    twin = groups @ encoder.embed.weight.T + encoder.embed.bias + encoder.position_embedding
-    torch.testing.assert_close(encoder(x)[0], twin, atol=1e-12, rtol=0)
+    twin = torch.cat([encoder.mean(mean[None]), groups @ encoder.embed.weight.T + encoder.embed.bias])
+    torch.testing.assert_close(encoder(x)[0], twin + encoder.position_embedding, atol=1e-12, rtol=0)
 
 
 def test_an_encoder_of_unknown_kind_or_length_is_refused():

@@ -12,10 +12,14 @@ TOKENS = 32  # a transformer merges longer sequences down to about this many
 
 
 class SideEncoder(nn.Module):
-    """Normalise, merge k neighbouring tokens by a linear layer, add learned positions; `blocks` transformer blocks.
+    """What changes within a clip, token by token, and the clip's mean as a token of its own before them.
 
-    Shapes: (B, L, d) -> (B, ceil(L / k), e) for any L from 1 to `length`; a last group that is not full is filled up
-    with zeros.
+        tokens  Linear([LN(m_t - mean), level(m_t - mean)])    of k neighbours at a time
+        mean    Linear(LN(mean))                               mean over the clip's tokens
+        + learned positions, then `blocks` transformer blocks
+
+    Shapes: (B, L, d) -> (B, 1 + ceil(L / k), e) for any L from 1 to `length`; a last group that is not full is filled
+    up with zeros.
 
     width   d of the incoming tokens
     embed   e of the tokens handed on
@@ -25,8 +29,9 @@ class SideEncoder(nn.Module):
 
     Paper: "given an embedding corresponding to features of the new modality"; where it comes from is not counted and
     not said. Choice: small, trained with the adapters, counted as a part of its own in `summary`.
-    Choice: layer norm takes away how loud or how fast a token is, so mean and spread come along, each compressed by
-    sign(a) log(1 + |a|).
+    Choice: of a spectrogram the mean is the room and the microphone, and what happens is the rest (speech recognition
+    subtracts it too); of a flow the mean is where things go. So both are kept, apart. Layer norm takes away how loud
+    or fast a token is; `level` gives it back: its mean and spread, each as sign(a) log(1 + |a|).
 
     Raises ValueError in forward for more tokens than `length`.
     """
@@ -36,22 +41,31 @@ class SideEncoder(nn.Module):
         self.length, self.merge = length, merge
         self.norm = nn.LayerNorm(width)
         self.embed = nn.Linear(merge * (width + 2), embed)
-        self.position_embedding = nn.Parameter(torch.empty(math.ceil(length / merge), embed))
+        self.mean = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embed))
+        self.position_embedding = nn.Parameter(torch.empty(1 + math.ceil(length / merge), embed))
         self.blocks = nn.ModuleList(Block(embed) for _ in range(blocks))
         nn.init.normal_(self.position_embedding, std=0.02)
 
     def forward(self, side: Tensor) -> Tensor:
-        """(B, L, d) -> (B, ceil(L / k), e)."""
+        """(B, L, d) -> (B, 1 + ceil(L / k), e)."""
         if side.shape[1] > self.length:
             raise ValueError(f"{side.shape[1]} side tokens came; the encoder was built for at most {self.length}")
-        level = torch.stack([side.mean(-1), side.std(-1, unbiased=False)], dim=-1)
-        x = torch.cat([self.norm(side), level.sign() * level.abs().log1p()], dim=-1)
+        mean = side.mean(1, keepdim=True)
+        rest = side - mean
+        x = torch.cat([self.norm(rest), level(rest)], dim=-1)
         x = F.pad(x, (0, 0, 0, -x.shape[1] % self.merge))
         x = self.embed(rearrange(x, "b (l k) d -> b l (k d)", k=self.merge))
+        x = torch.cat([self.mean(mean), x], dim=1)
         x = x + self.position_embedding[: x.shape[1]]
         for block in self.blocks:
             x = block(x)
         return x
+
+
+def level(side: Tensor) -> Tensor:
+    """Mean and spread of each token (B, L, d), compressed to sign(a) log(1 + |a|): (B, L, 2)."""
+    found = torch.stack([side.mean(-1), side.std(-1, unbiased=False)], dim=-1)
+    return found.sign() * found.abs().log1p()
 
 
 class Block(nn.Module):
