@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def test_clips(dyads):
     assert [number(clip.video[:, t].permute(1, 2, 0).numpy()) for t in range(4)] == [27, 33, 39, 45]
     assert clip.target["traits"].tolist() == pytest.approx(traits_of("01")) and clip.group == data.groups[1] == "01"
     assert torch.equal(data[-1].video, data[len(data) - 1].video)
+    assert torch.equal(pickle.loads(pickle.dumps(data))[1].video, clip.video)
     batch = collate(list(data))
     assert torch.equal(data.decode_all(), batch.video) and torch.equal(batch.target["traits"], data.targets["traits"])
     assert data.decode_all(oversample=2).shape == (12, 3, 8, 64, 64)

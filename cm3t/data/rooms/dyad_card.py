@@ -24,16 +24,17 @@ from cm3t.metrics import TRAITS as NAMES
 
 METHODS = {  # the record's method, and what it is
     "mean": "mean of train (chance)",
-    "words_shuffled": "words of another clip, ridge regression",
-    "words_ridge": "words alone, ridge regression",
-    "words": "words alone (linear)",
-    "sound": "sound alone (log-mel, small 1-D network)",
-    "frame": "one frame (small 2-D network)",
-    "frames": "pictures alone (mean and deviation of eight frames, small 2-D network)",
+    "words_shuffled": "words of another clip",
+    "words": "words alone (mean of the hashed sentences)",
+    "sound": "sound alone (levels of 32 bands)",
+    "motion": "pictures alone (what changes, on 14 x 14 cells)",
     "words+sound": "words and sound",
-    "words+frames": "words and pictures",
+    "words+motion": "words and pictures",
     "joint": "words, sound and pictures",
-    "oracle": "the generator's own cues, ridge regression",
+    "oracle": "the generator's own cues",
+    "sound_network": "sound, small 1-D network from scratch",
+    "frame_network": "one frame, small 2-D network from scratch",
+    "frames_network": "mean and deviation of eight frames, small 2-D network from scratch",
 }
 SPLITS = ("train", "tune", "validation", "test")
 COLUMNS = [*(f"mse_{name}" for name in NAMES), "mse"]

@@ -1,8 +1,8 @@
 """Difficulty probes of rooms-dyad: how far words, sound, pictures and all together get, and what the cues would allow.
 
 ``python -m cm3t.data.rooms dyad-probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed,
-which the data card shows. Small networks of our own with one recipe: they bound what a cue gives away, they are not
-tuned against each other. All scores are squared errors over participants (`metrics.trait_scores`).
+which the data card shows. Ridge regressions on simple numbers, and small networks from scratch with one recipe: they
+bound what a cue gives away. All scores are squared errors over participants (`metrics.trait_scores`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from cm3t.data.udiva import Udiva
 from cm3t.metrics import trait_scores
 
 EPOCHS, BATCH, RATE, DECAY = 15, 32, 2e-3, 0.05
-RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-FRAMES, HALVED, PARTS = 8, 2, 80
+RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+FRAMES, HALVED, PARTS, CELLS, BANDS = 8, 2, 80, 14, 32
 SPLITS = ("train", "tune", "validation", "test")
-INPUTS = {
-    "words": ("words",), "sound": ("sound",), "frame": ("frame",), "frames": ("frames",),
-    "words+sound": ("words", "sound"), "words+frames": ("words", "frames"), "joint": ("words", "sound", "frames"),
+# Ridge regressions: the blocks of numbers they see. Networks: the one input they see.
+REGRESSIONS = {
+    "words": ("words",), "sound": ("levels",), "motion": ("motion",), "words+sound": ("words", "levels"),
+    "words+motion": ("words", "motion"), "joint": ("words", "levels", "motion"),
 }  # fmt: skip
-RIDGE = ("mean", "words_ridge", "words_shuffled", "oracle")
+NETWORKS = {"sound_network": "sound", "frame_network": "frame", "frames_network": "frames"}
+PROBES = ("mean", "words_shuffled", *REGRESSIONS, "oracle", *NETWORKS)
 Inputs = dict[str, Tensor]
 
 
@@ -66,65 +68,63 @@ class Sound(nn.Module):
         return self.head(self.body(x))
 
 
-class Summed(nn.Module):
-    """One branch an input; their outputs (B, 5) are added."""
-
-    def __init__(self, inputs: Inputs, names: tuple[str, ...]):
-        super().__init__()
-        made = {
-            "words": lambda x: nn.Linear(x.shape[-1], 5),
-            "sound": lambda x: Sound(x.shape[-1]),
-            "frame": lambda x: Pictures(x.shape[1]),
-            "frames": lambda x: Pictures(x.shape[1]),
-        }
-        self.branches = nn.ModuleDict({name: made[name](inputs[name]) for name in names})
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """{name: (B, ...)} -> (B, 5)."""
-        return sum(branch(inputs[name]) for name, branch in self.branches.items())
-
-
 def mean_words(tokens: Tensor) -> Tensor:
-    """Utterances (n, L, d) -> (n, d): the mean of those that are there, as long as sqrt(d) at most."""
+    """Utterances (n, L, d) -> (n, d): the mean of those that are there."""
     count = (tokens.abs().sum(-1, keepdim=True) > 0).sum(1).clamp(min=1)
-    return reduce(tokens, "n l d -> n d", "sum") / count * tokens.shape[-1] ** 0.5
+    return reduce(tokens, "n l d -> n d", "sum") / count
+
+
+def levels_of(sound: Tensor) -> Tensor:
+    """Log-mel (n, L, d) -> (n, 102): mean, deviation and change over time of 32 bands, and quantiles of the level."""
+    bands = nn.functional.adaptive_avg_pool1d(sound, BANDS)
+    level = bands.mean(-1)
+    parts = [bands.mean(1), bands.std(1), bands.diff(dim=1).abs().mean(1)]
+    places = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
+    return torch.cat([*parts, torch.quantile(level, places, dim=1).T], 1)
+
+
+def motion_of(video: Tensor) -> Tensor:
+    """Pictures float (n, 3, T, H, W) in 0..1 -> (n, 196): how much 14 x 14 cells change from frame to frame, logarithm.
+
+    Nothing of the looks is left but where they move.
+    """
+    change = video.mean(1).diff(dim=1).abs().mean(1, keepdim=True)
+    return torch.log(0.01 + nn.functional.adaptive_avg_pool2d(change, CELLS)).flatten(1)
 
 
 def read_inputs(data: Udiva, names: set[str]) -> Inputs:
-    """What the probes see of a split: words (n, d), sound (n, L, d), frame (n, 3, h, w), frames (n, 6, h, w).
-
-    frames are the mean and the standard deviation of the clip's pictures over time. What a clip lacks is zero.
+    """What the probes see of a split: words (n, d), levels (n, k), motion (n, k), sound (n, L, d), frame (n, 3, h, w),
+    and frames (n, 6, h, w), the mean and the deviation of the clip's pictures over time. What a clip lacks is zero.
     """
     found: Inputs = {}
     if "words" in names:
         found["words"] = mean_words(data.decode_side("transcript")[0])
-    if "sound" in names:
-        found["sound"] = pooled_sound(data.decode_side("audio")[0], PARTS)
-    if names & {"frame", "frames"}:
+    if names & {"sound", "levels"}:
+        sound = data.decode_side("audio")[0]
+        found["sound"], found["levels"] = pooled_sound(sound, PARTS), levels_of(pooled_sound(sound, 200))
+    if names & {"frame", "frames", "motion"}:
         small = torch.cat([
             reduce(part.float() / 255, "n c t (h i) (w j) -> n c t h w", "mean", i=HALVED, j=HALVED)
             for part in data.decode_all().split(64)
         ])  # fmt: skip
-        found["frame"] = small[:, :, FRAMES // 2]
+        found["frame"], found["motion"] = small[:, :, FRAMES // 2], motion_of(small)
         found["frames"] = torch.cat([small.mean(2), (4 * small.std(2)).clamp(max=1)], 1)
     return found
 
 
-def fit(inputs: Inputs, names: tuple[str, ...], target: Tensor, seed: int) -> Summed:
-    """Train a probe with AdamW and a one-cycle rate; pictures are mirrored by a coin. In eval mode."""
+def fit(name: str, x: Tensor, target: Tensor, seed: int) -> nn.Module:
+    """Train a network on one input (n, ...) with AdamW and a one-cycle rate; pictures are mirrored by a coin."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    model = Summed(inputs, names)
-    steps = EPOCHS * -(-len(target) // BATCH)
+    model = Sound(x.shape[-1]) if name == "sound" else Pictures(x.shape[1])
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+    steps = EPOCHS * -(-len(target) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     model.train()
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(target), generator=generator).split(BATCH):
-            batch = {name: inputs[name][rows] for name in names}
-            if torch.rand((), generator=generator) < 0.5:
-                batch = {k: v.flip(-1) if k.startswith("frame") else v for k, v in batch.items()}
-            loss = nn.functional.mse_loss(model(batch), target[rows])
+            mirror = name != "sound" and torch.rand((), generator=generator) < 0.5
+            loss = nn.functional.mse_loss(model(x[rows].flip(-1) if mirror else x[rows]), target[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -133,30 +133,40 @@ def fit(inputs: Inputs, names: tuple[str, ...], target: Tensor, seed: int) -> Su
 
 
 @torch.no_grad()
-def outputs(model: Summed, inputs: Inputs, count: int) -> np.ndarray:
-    """Predictions (n, 5)."""
-    places = torch.arange(count).split(128)
-    return torch.cat([model({name: inputs[name][rows] for name in model.branches}) for rows in places]).numpy()
+def outputs(model: nn.Module, x: Tensor) -> np.ndarray:
+    """Predictions (n, 5) for inputs (n, ...)."""
+    return torch.cat([model(part) for part in x.split(128)]).numpy()
+
+
+def scaled(inputs: dict[str, Inputs], name: str) -> dict[str, np.ndarray]:
+    """One block of all splits (n, k): centred and scaled by train, every block as large as the next.
+
+    Words keep the proportions of their places, other numbers are brought to one deviation.
+    """
+    train = inputs["train"][name].double()
+    deviation = train.std() if name == "words" else train.std(0) + 1e-6
+    return {
+        s: ((x[name].double() - train.mean(0)) / deviation / train.shape[1] ** 0.5).numpy() for s, x in inputs.items()
+    }
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> Callable[[np.ndarray], np.ndarray]:
     """Ridge regression (n, d) -> (n, k), the mean not penalised: a function of new inputs."""
     centre, mean = x.mean(0), y.mean(0)
-    inner = (x - centre).T @ (x - centre) + strength * len(x) * np.eye(x.shape[1]) / 100
+    inner = (x - centre).T @ (x - centre) + strength * len(x) * np.eye(x.shape[1]) / 10_000
     weights = np.linalg.solve(inner, (x - centre).T @ (y - mean))
     return lambda new: (new - centre) @ weights + mean
 
 
-def best_ridge(inputs: dict[str, np.ndarray], splits: dict[str, Udiva]) -> dict[str, np.ndarray]:
-    """Predictions {split: (n, 5)} of the ridge regression that is best on tune."""
-    target = {name: np.asarray(data.targets["traits"], np.float64) for name, data in splits.items()}
+def best_ridge(inputs: dict[str, np.ndarray], splits: dict[str, Udiva]) -> Callable[[np.ndarray], np.ndarray]:
+    """The ridge regression that is best on tune."""
+    target = {name: np.asarray(splits[name].targets["traits"], np.float64) for name in ("train", "tune")}
     tried = []
     for strength in RIDGES:
         predict = ridge(inputs["train"], target["train"], strength)
         score = trait_scores(predict(inputs["tune"]), target["tune"], splits["tune"].units)["mse"]
         tried.append((score, strength, predict))
-    predict = min(tried, key=lambda one: one[:2])[2]
-    return {name: predict(x) for name, x in inputs.items()}
+    return min(tried, key=lambda one: one[:2])[2]
 
 
 def cues_of(data: Udiva) -> np.ndarray:
@@ -184,30 +194,30 @@ def scored(data: Udiva, predictions: np.ndarray) -> dict:
 
 
 def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str, Udiva]) -> dict:
-    """{split: {subset or control: scores}} of one probe; controls take one input away or exchange it between clips."""
+    """{split: {subset or control: scores}} of one probe; ``seed`` starts networks and exchanges clips."""
     rng, held = np.random.default_rng([seed, 7]), [s for s in SPLITS if s != "train"]
-    if probe in RIDGE:
-        if probe == "mean":
-            mean = np.asarray(splits["train"].targets["traits"]).mean(0)
-            found = {s: np.tile(mean, (len(splits[s]), 1)) for s in held}
-        else:
-            x = {s: cues_of(splits[s]) if probe == "oracle" else inputs[s]["words"].double().numpy() for s in SPLITS}
-            if probe == "words_shuffled":
-                x = {s: v[rng.permutation(len(v))] for s, v in x.items()}
-            found = best_ridge(x, splits)
-        return {s: scored(splits[s], found[s]) for s in held}
-    names = INPUTS[probe]
-    model = fit(inputs["train"], names, splits["train"].targets["traits"], seed)
-    metrics = {}
-    for s in held:
-        count = len(splits[s])
-        metrics[s] = scored(splits[s], outputs(model, inputs[s], count))
-        for name in names if len(names) > 1 else ():
-            value = inputs[s][name]
-            changed = {"shuffled": value[torch.from_numpy(rng.permutation(count))], "muted": torch.zeros_like(value)}
-            for control, other in changed.items():
-                result = outputs(model, inputs[s] | {name: other}, count)
-                metrics[s][f"{control}_{name}"] = scored(splits[s], result)["all"]
+    if probe == "mean":
+        mean = np.asarray(splits["train"].targets["traits"]).mean(0)
+        return {s: scored(splits[s], np.tile(mean, (len(splits[s]), 1))) for s in held}
+    if probe in NETWORKS:
+        name = NETWORKS[probe]
+        model = fit(name, inputs["train"][name], splits["train"].targets["traits"], seed)
+        return {s: scored(splits[s], outputs(model, inputs[s][name])) for s in held}
+    if probe == "oracle":
+        blocks = [{s: cues_of(data) for s, data in splits.items()}]
+    else:
+        blocks = [scaled(inputs, name) for name in REGRESSIONS.get(probe, ("words",))]
+    if probe == "words_shuffled":
+        blocks = [{s: x[rng.permutation(len(x))] for s, x in block.items()} for block in blocks]
+    whole = {s: np.concatenate([block[s] for block in blocks], 1) for s in SPLITS}
+    predict = best_ridge(whole, splits)
+    metrics = {s: scored(splits[s], predict(whole[s])) for s in held}
+    for place, name in enumerate(REGRESSIONS[probe] if probe == "joint" else ()):
+        for s in held:
+            x = blocks[place][s]
+            for control, other in (("shuffled", x[rng.permutation(len(x))]), ("muted", np.zeros_like(x))):
+                changed = [other if k == place else block[s] for k, block in enumerate(blocks)]
+                metrics[s][f"{control}_{name}"] = scored(splits[s], predict(np.concatenate(changed, 1)))["all"]
     return metrics
 
 
@@ -219,20 +229,20 @@ def write_record(folder: Path, probe: str, seed: int, metrics: dict, data: Udiva
         "command": f"python -m cm3t.data.rooms dyad-probes --probes {probe}",
         "config": {"data": "rooms-dyad", "method": probe, "seed": seed, "frames": FRAMES},
     }
-    recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
-    recipe = {"ridge": list(RIDGES)} if probe in RIDGE else recipe
+    network = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
+    recipe = network if probe in NETWORKS else {"ridge": list(RIDGES)}
     train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
     record = records.Record(f"{probe}-s{seed}", run, train, records.provenance("cpu", data=data.digest))
     return records.save_record(record, folder)
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:
-    """Every probe with every seed whose record is not in ``out``; ridge regressions without chance, once."""
+    """Every probe with every seed whose record is not in ``out``; those without chance, once."""
     splits = {name: Udiva(root, split=name, frames=FRAMES) for name in SPLITS}
-    wanted = {name for probe in probes for name in INPUTS.get(probe, ("words",))}
+    wanted = {name for p in probes for name in (*REGRESSIONS.get(p, ("words",)), NETWORKS.get(p, "words"))}
     inputs = {name: read_inputs(data, wanted) for name, data in splits.items()}
     for probe in probes:
-        for seed in range(1 if probe in ("mean", "words_ridge", "oracle") else seeds):
+        for seed in range(seeds if probe in (*NETWORKS, "words_shuffled", "joint") else 1):
             if (out / f"{probe}-s{seed}.json").is_file():
                 continue
             begin = time.perf_counter()
@@ -244,11 +254,10 @@ def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    known = (*RIDGE, *INPUTS)
     parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms dyad-probes", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=config.data_dir() / "rooms-dyad")
     parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / "card-dyad")
-    parser.add_argument("--probes", nargs="+", default=list(known), choices=known)
+    parser.add_argument("--probes", nargs="+", default=list(PROBES), choices=PROBES)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
