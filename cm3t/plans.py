@@ -169,7 +169,8 @@ STUDIES = {
     },
     "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
     "07": {
-        "core": (FULL, MHVA_PT),
+        "pictures": (FULL, MHVA_PT),
+        "core": (FULL, MHVA_PT, on(CM3T, "rooms-group"), on(CM3T, "rooms-dyad")),
         **TASKS,
         "size": SMALLER,
         "tuning": (*TASKS["table 4, rooms-group"], *TASKS["table 4, rooms-dyad"]),
@@ -197,7 +198,7 @@ PLAN = {
         "smoke": ("core",),
         "quick": ("core",),
         "full": ("core", *TASKS, "size"),
-        "paper": ("core",),
+        "paper": ("pictures",),
     },
     "09": {"smoke": ("core",), "quick": ("core",), "full": ("core", "missing", "reuse"), "paper": ("core",)},
 }

@@ -29,7 +29,7 @@ def gallery(frames: np.ndarray, mels: np.ndarray, flows: np.ndarray, titles: lis
     """
     n, cells = len(frames), flows.shape[1]
     with house():
-        figure, rows = plt.subplots(n, 3, figsize=(8.6, 1.9 * n + 0.4), squeeze=False, width_ratios=(1, 1, 2))
+        figure, rows = plt.subplots(n, 3, figsize=(8.6, 1.9 * n + 0.4), dpi=72, squeeze=False, width_ratios=(1, 1, 2))
         for frame, mel, flow, title, (left, middle, right) in zip(frames, mels, flows, titles, rows, strict=True):
             left.imshow(frame)
             left.set_title(title, fontsize=9)
@@ -39,6 +39,7 @@ def gallery(frames: np.ndarray, mels: np.ndarray, flows: np.ndarray, titles: lis
             long = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), 1e-6) / step
             arrows = dict(color=COLOURS["flow"], width=0.014, angles="xy", scale_units="xy", scale=long)
             middle.quiver(centre, centre, flow[..., 0], flow[..., 1], **arrows)
+            mel = mel[: len(mel) // 4 * 4].reshape(-1, 4, mel.shape[1]).mean(1)  # finer than the picture's pixels
             right.imshow(mel.T, origin="lower", aspect="auto", cmap="magma")
             for axes in (left, middle, right):
                 axes.set(xticks=[], yticks=[])
