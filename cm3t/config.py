@@ -125,6 +125,7 @@ class RunConfig:
     seed: int = 0
     profile: str = "smoke"
     epochs: int = 0  # here and in the next three lines, None or 0 takes the profile's, or the tuned, value
+    stretch: int = 1  # times the profile's epochs, for a run whose rivals are trained in two steps
     batch_size: int = 0
     train_clips: int | None = None
     eval_clips: int | None = None
@@ -173,6 +174,7 @@ RANGES = {
     "modality_dropout": (0.0, 0.9),
     "seed": (0, 2**31 - 1),
     "epochs": (1, 10_000),
+    "stretch": (1, 100),
     "batch_size": (1, 65_536),
     "train_clips": (1, 10**9),
     "eval_clips": (1, 10**9),
@@ -254,10 +256,13 @@ def _check_side(config: RunConfig, method: Method) -> None:
 
 def _fill(values: dict) -> None:
     """What was left open: from the profile, then from the released tuning, then from the defaults."""
+    given = bool(values.get("epochs"))
     for name in FROM_PROFILE:
         values[name] = values.get(name) or getattr(PROFILES[values["profile"]], name)
     for field in fields(RunConfig):
         values.setdefault(field.name, field.default)
+    if not given:
+        values["epochs"] *= values["stretch"]
     values["side"] = tuple(sorted(set(values["side"])))
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))

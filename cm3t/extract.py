@@ -127,7 +127,7 @@ def _forward(backbone: nn.Module, videos: dict[str, np.ndarray]) -> dict[str, np
     """{id: features (1, D)} of videos uint8 (3, T, H, W)."""
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     batch = torch.from_numpy(np.stack(list(videos.values()))).to(device)
-    features = backbone.eval()(normalise(batch)).float().cpu().numpy()
+    features = backbone.eval()(normalise(batch, *backbone.pixels)).float().cpu().numpy()
     return {name: np.ascontiguousarray(row[None]) for name, row in zip(videos, features, strict=True)}
 
 

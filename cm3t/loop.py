@@ -10,7 +10,7 @@ from torch import nn
 
 from cm3t.config import RunConfig
 from cm3t.controls import controls, drop
-from cm3t.data.clip import augment, normalise, unanchor
+from cm3t.data.clip import MEAN, STD, augment, normalise, unanchor
 from cm3t.sets import ClipSet
 from cm3t.tasks import TASKS, Task, task_of
 
@@ -54,7 +54,7 @@ def fit(
             inputs = data.inputs(batch, device)
             if inputs and config.modality_dropout:
                 inputs["present"] = drop(inputs["present"], config.modality_dropout, chance)
-            outputs = model(normalise(video), **inputs)
+            outputs = model(normalise(video, *pixels_of(model)), **inputs)
             loss = task.loss(outputs, {name: data.target[name][batch].to(device) for name in outputs})
             if not math.isfinite(loss.item()):
                 raise TrainingDiverged(
@@ -103,10 +103,15 @@ def predict(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[s
     for batch in torch.arange(len(data)).split(EVAL_BATCH):
         video = data.video[batch].to(device)
         video = video if anchored else unanchor(video, rng)
-        outputs = model(normalise(video), **data.inputs(batch, device))
+        outputs = model(normalise(video, *pixels_of(model)), **data.inputs(batch, device))
         parts.append({name: out.cpu() for name, out in outputs.items()})
     model.train(training)
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
+def pixels_of(model: nn.Module) -> tuple:
+    """(mean, std) per colour that a model's backbone wants its videos normalised by; ImageNet's where it is silent."""
+    return getattr(getattr(model, "backbone", model), "pixels", (MEAN, STD))
 
 
 def rate(progress: float, warmup: float) -> float:

@@ -84,8 +84,10 @@ LENGTH = tuple(longer(v, length) for v in (PT, MHVA_PT) for length in LENGTHS)
 # Notebooks 04, 05, 07 and 09: modalities. A side is the method's own setting, not a data set's.
 BOTH = ("audio", "flow")
 CM3T = Variant("CM3T", {"method": "mhva+pt+caa", "side": BOTH})
+LONGER = Variant("MHVA + PT, twice as long", MHVA_PT.settings | {"stretch": 2})  # as long as CM3T's two steps
 MODALITIES = (
     MHVA_PT,
+    LONGER,
     Variant("+ audio", CM3T.settings | {"side": ("audio",)}),
     Variant("+ flow", CM3T.settings | {"side": ("flow",)}),
     CM3T,
@@ -110,7 +112,8 @@ READINGS = (
 MMCA = Variant("MMCA", {"method": "mhva+pt+mmca", "side": BOTH})
 LATE = Variant("late fusion", {"method": "mhva+pt+late", "side": BOTH})
 RIVALS = (MHVA_PT, CM3T, MMCA, LATE)
-FULL_CAA = Variant("full fine-tuning + CAA", {"method": "full+caa", "side": BOTH})
+# Choice: end to end; with nothing frozen there is nothing to protect by steps.
+FULL_CAA = Variant("full fine-tuning + CAA", {"method": "full+caa", "side": BOTH, "regime": "joint"})
 
 SIDES = {"rooms-kitchen": BOTH, "rooms-group": ("audio",), "rooms-dyad": ("audio", "transcript")}
 HEADLINES = {"rooms-kitchen": "action_top1", "rooms-group": "map", "rooms-dyad": "mse"}
@@ -137,7 +140,7 @@ SMALLER = tuple(
 HARDENED = Variant("CM3T, modality dropout", CM3T.settings | {"modality_dropout": 0.3})
 MISSING = (CM3T, HARDENED, MMCA, LATE)
 # Reuse: the audio adapters of the kitchen, in the group and the dyad, with few clips and with all.
-DONOR = MODALITIES[1]
+DONOR = MODALITIES[2]
 FEW = 100
 SCARCE = tuple(
     Variant(f"{data}, {n or 'all'} clips", DONOR.settings | {"data": data} | ({"train_clips": n} if n else {}))

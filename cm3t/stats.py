@@ -14,7 +14,7 @@ from cm3t.methods import OVERRIDES, parse_method
 SCORE = "validation.all.action_top1"
 # What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
-PLAIN |= {"side": (), "regime": "steps", "modality_dropout": 0.0, "init": None}
+PLAIN |= {"side": (), "regime": "steps", "modality_dropout": 0.0, "init": None, "stretch": 1}
 # These too, where a frame holds several: the embedded kitchen with its own backbone, and all its training clips.
 USUAL = {"data": "rooms-kitchen", "backbone": "video_swin_mini", "train_clips": None}
 

@@ -148,6 +148,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     A run that diverges leaves a failed record and the next one starts; any other error stops the study.
     """
     configs = {config_hash(config): config for config in configs}
+    starts = {config_hash(vision_run(c)) for c in configs.values() if c.side and c.regime != "joint"}
     records = {key: finished(config, out) for key, config in configs.items()}
     todo = [key for key, record in records.items() if record is None]
     log(f"{len(configs)} runs, {len(configs) - len(todo)} of them found, {len(todo)} to do")
@@ -157,7 +158,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
         config, eta = configs[key], f", {duration(left)} left" if number else ""
         log(f"run {number + 1}/{len(todo)}: {config.method}, {config.backbone}, seed {config.seed}{eta}")
         try:
-            records[key] = run(config, out, log)
+            records[key] = run(config, out, log, keep=key in starts)
         except TrainingDiverged as error:
             log(f"diverged: {error}")
     return [record for record in records.values() if record]

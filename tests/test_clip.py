@@ -140,3 +140,8 @@ def test_subsample():
     assert subsample(video, 12) is video
     with pytest.raises(ValueError, match="13 frames out of 12"):
         subsample(video, 13)
+
+
+def test_normalise_takes_a_backbones_own_pixels():
+    video = torch.full((1, 3, 2, 4, 4), 255, dtype=torch.uint8)
+    assert torch.equal(normalise(video, (0.5,) * 3, (0.5,) * 3), torch.ones(video.shape))

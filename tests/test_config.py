@@ -174,3 +174,9 @@ def test_seeds_are_given_or_the_profiles():
     assert seeds_for("quick") == (0, 1) and seeds_for("quick", "[3, 4]") == (3, 4)
     with pytest.raises(ConfigError):
         seeds_for("quick", "all")
+
+
+def test_a_stretched_run_has_a_multiple_of_the_profiles_epochs():
+    plain, long = resolve("quick"), resolve("quick", stretch=2)
+    assert long.epochs == 2 * plain.epochs and config_hash(long) != config_hash(plain)
+    assert resolve("quick", stretch=2, epochs=3).epochs == 3

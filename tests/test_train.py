@@ -112,7 +112,7 @@ def test_ctrl_c_in_an_epoch_leaves_a_cancelled_record_and_the_next_run_starts_af
 
 def test_a_loss_that_is_no_number_is_a_failed_record_and_run_all_goes_on(monkeypatch):
     normalise = loop.normalise
-    monkeypatch.setattr(loop, "normalise", lambda video: normalise(video) * float("nan"))
+    monkeypatch.setattr(loop, "normalise", lambda video, *_: normalise(video) * float("nan"))
     with pytest.raises(TrainingDiverged, match="loss is nan in epoch 1 of linear at lr 0.01; try a smaller lr"):
         train.run(settings(method="linear"), log=quiet)
     (path,) = local_dir("smoke").glob("*.failed.json")

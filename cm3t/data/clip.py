@@ -122,14 +122,15 @@ def _stacked(tensors: list[Tensor], clips: list[Clip], what: str) -> Tensor:
     return torch.stack(tensors)
 
 
-def normalise(video: Tensor) -> Tensor:
-    """Bytes to the numbers a backbone takes: (x / 255 - mean) / std per colour, with ImageNet's mean and std.
+def normalise(video: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+    """Bytes to the numbers a backbone takes: (x / 255 - mean) / std per colour, by default with ImageNet's.
 
+    What a backbone was pretrained with is its `pixels`, (mean, std): normalise(video, *model.backbone.pixels).
     Shapes: uint8 (B, 3, T, H, W) -> float32, same shape and device. Errors: TypeError unless the video is uint8.
     """
     if video.dtype != torch.uint8:
         raise TypeError(f"normalise takes uint8 video, got {video.dtype}: was it normalised already?")
-    mean, std = (rearrange(video.new_tensor(v, dtype=torch.float32), "c -> c 1 1 1") for v in (MEAN, STD))
+    mean, std = (rearrange(video.new_tensor(v, dtype=torch.float32), "c -> c 1 1 1") for v in (mean, std))
     return (video.float() - 255.0 * mean) / (255.0 * std)
 
 
