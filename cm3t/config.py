@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from cm3t.coerce import ConfigError, coerce, nearest
-from cm3t.methods import CROSS, Method, parse_method
-from cm3t.methods import KNOWN_OVERRIDES as OVERRIDES
+from cm3t.methods import CROSS, OVERRIDES, Method, parse_method
 
 
 def _find_root() -> Path:

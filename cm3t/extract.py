@@ -28,6 +28,7 @@ from cm3t.data import normalise, open_data
 from cm3t.data.features import MANIFEST, FeatureError, checked_id, read_manifest
 from cm3t.data.hdf5 import hdf5_module
 from cm3t.data.workers import VIDEO, Workers
+from cm3t.loop import pixels_of
 from cm3t.records import write_json
 
 FORMATS = {"safetensors": ".safetensors", "hdf5": ".h5"}
@@ -127,7 +128,7 @@ def _forward(backbone: nn.Module, videos: dict[str, np.ndarray]) -> dict[str, np
     """{id: features (1, D)} of videos uint8 (3, T, H, W)."""
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     batch = torch.from_numpy(np.stack(list(videos.values()))).to(device)
-    features = backbone.eval()(normalise(batch, *backbone.pixels)).float().cpu().numpy()
+    features = backbone.eval()(normalise(batch, *pixels_of(backbone))).float().cpu().numpy()
     return {name: np.ascontiguousarray(row[None]) for name, row in zip(videos, features, strict=True)}
 
 

@@ -111,7 +111,6 @@ ADAPTER_OVERRIDES = {
 PREFIX_OVERRIDES = {"prefix_length": "length", "activation": "activation"}
 CROSS_OVERRIDES = {"caa_form": "form", "caa_join": "join", "caa_source": "source", "caa_stages": "stages"}
 OVERRIDES = (*ADAPTER_OVERRIDES, *PREFIX_OVERRIDES, *CROSS_OVERRIDES)
-KNOWN_OVERRIDES = OVERRIDES
 CHOICES = {
     "caa_form": ("double", "standard", "token_gate"),
     "caa_join": ("fusion", "add"),
