@@ -42,7 +42,10 @@ LAYERS = (
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
-TORCH_FREE = "config methods paper records stats study plans published ledger figures curves show_side report notebooks run".split()
+TORCH_FREE = """
+    config methods paper records stats study plans published ledger
+    figures curves show_side report notebooks run
+""".split()
 LINES = 350
 # Where a reader meets tensors, a docstring tells their shapes.
 WITH_SHAPES = ("plugins/", "backbones/", "model.py", "data/clip.py", "metrics.py")

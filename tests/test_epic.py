@@ -12,8 +12,9 @@ from test_media import click_track, number, write
 
 from cm3t.data import collate, open_data, subsample
 from cm3t.data.epic import EpicKitchens, frame_times
-from cm3t.data.epic_annotations import COLUMNS, AnnotationError
+from cm3t.data.epic_annotations import COLUMNS
 from cm3t.data.media import ClampWarning, MediaError
+from cm3t.data.tables import AnnotationError
 
 torch.set_num_threads(1)
 

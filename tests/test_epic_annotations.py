@@ -12,7 +12,6 @@ from cm3t.data.epic_annotations import (
     COLUMNS,
     NOUNS,
     VERBS,
-    AnnotationError,
     frame_of,
     read_annotations,
     read_classes,
@@ -20,6 +19,7 @@ from cm3t.data.epic_annotations import (
     read_durations,
     seconds_of,
 )
+from cm3t.data.tables import AnnotationError
 
 
 def row(name="P01_01_0", start="00:00:00.50", stop="00:00:02.50", verb=0, noun=2, **changes):

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from test_media import click_track, number, write
 
 from cm3t.data import collate, subsample
-from cm3t.data.epic_annotations import AnnotationError
 from cm3t.data.media import ClampWarning, MediaError
 from cm3t.data.mpiigi import BEHAVIOURS, BEHAVIOURS_15, MpiiGroupInteraction, write_predictions
 from cm3t.data.mpiigi_samples import COLUMNS, read_samples
+from cm3t.data.tables import AnnotationError
 
 torch.set_num_threads(1)
 SECONDS = 64 / 30

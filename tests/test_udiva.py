@@ -12,7 +12,7 @@ import torch
 from test_media import click_track, number, write
 
 from cm3t.data import collate
-from cm3t.data.epic_annotations import AnnotationError
+from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import HashingEncoder, TranscriptError
 from cm3t.data.udiva import Udiva
 from cm3t.data.udiva_layout import windows_of

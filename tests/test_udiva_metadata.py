@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cm3t.data.epic_annotations import AnnotationError
+from cm3t.data.tables import AnnotationError
 from cm3t.data.udiva_metadata import (
     OFFICIAL,
     TRAITS,

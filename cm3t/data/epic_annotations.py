@@ -8,14 +8,14 @@ empty, seconds have two or three decimals, segments of one recording may overlap
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
+
+from cm3t.data.tables import parsed_rows
 
 VERBS, NOUNS = 97, 300  # classes of the two heads, whichever of them a split happens to show
 COLUMNS = tuple(
@@ -23,17 +23,12 @@ COLUMNS = tuple(
     "stop_frame narration verb verb_class noun noun_class all_nouns all_noun_classes".split()
 )
 SOURCE = "the files of epic-kitchens/epic-kitchens-100-annotations"
-SHOWN = 5  # bad rows named in one error
 
 PARTICIPANT = re.compile(r"P[0-9]{2}")
 VIDEO = re.compile(r"P[0-9]{2}_[0-9]{2,3}")
 NARRATION = re.compile(r"(P[0-9]{2}_[0-9]{2,3})_[0-9]{1,9}")
 TIMESTAMP = re.compile(r"([0-9]{1,3}):([0-5]?[0-9]):([0-5]?[0-9](?:\.[0-9]{1,9})?)")
 WHOLE = re.compile(r"-?[0-9]{1,12}")
-
-
-class AnnotationError(ValueError):
-    """An annotation file that cannot be used: the message names the file, the lines and the remedy."""
 
 
 def seconds_of(timestamp: str) -> float:
@@ -85,7 +80,7 @@ def read_annotations(
             raise ValueError(f"narration_id {row['narration_id']} was on line {first} already")
         return segment
 
-    rows = _parsed(path, columns, parse)
+    rows = parsed_rows(path, columns, parse, source=SOURCE)
     return pd.DataFrame(rows, columns=[*columns, "start", "stop"])
 
 
@@ -156,7 +151,7 @@ def read_classes(path: str | Path, count: int) -> dict[int, str]:
             raise ValueError(f"class {number} was named {names[number]!r} already")
         names[number] = row["key"]
 
-    _parsed(path, ("id", "key"), parse)
+    parsed_rows(path, ("id", "key"), parse, source=SOURCE)
     return names
 
 
@@ -173,7 +168,7 @@ def read_column(path: str | Path, column: str, kind: type = str) -> tuple:
             raise ValueError(f"participant_id {row[column]!r} must look like P01")
         return row[column]
 
-    return tuple(_parsed(path, (column,), parse))
+    return tuple(parsed_rows(path, (column,), parse, source=SOURCE))
 
 
 def read_durations(path: str | Path) -> dict[str, float]:
@@ -184,51 +179,4 @@ def read_durations(path: str | Path) -> dict[str, float]:
             raise ValueError(f"duration {row['duration'][:40]!r} is no number of seconds")
         return row["video_id"], float(row["duration"])
 
-    return dict(_parsed(path, ("video_id", "duration"), parse))
-
-
-def _parsed(path: str | Path, columns: tuple[str, ...], parse: Callable[[dict, int], object]) -> list:
-    """`parse` of every row of a CSV; all that fails becomes one AnnotationError."""
-    parsed, problems = [], []
-    for line, row in _rows(Path(path), columns):
-        try:
-            parsed.append(parse(row, line))
-        except ValueError as problem:
-            problems.append(f"  line {line}: {problem}")
-    if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise AnnotationError(
-            f"{path}: {len(problems)} of {len(problems) + len(parsed)} rows cannot be used; correct them or "
-            f"compare with {SOURCE}\n" + "\n".join(problems[:SHOWN]) + more
-        )
-    if not parsed:
-        raise AnnotationError(f"{path}: a header without rows: the split is empty; compare with {SOURCE}")
-    return parsed
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, {column: text}) of each row of a CSV that has at least the columns."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotation file {path}; it is one of {SOURCE}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: byte {error.start} is not UTF-8; compare with {SOURCE}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        absent = [column for column in columns if column not in header]
-        if absent:
-            raise AnnotationError(f"{path}: the columns {absent} are missing; compare with {SOURCE}")
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise AnnotationError(
-                    f"{path}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}; "
-                    f"is the file cut off? Compare with {SOURCE}"
-                )
-            row = dict(zip(header, fields, strict=True))
-            yield reader.line_num, {column: row[column] for column in columns}
-    except csv.Error as error:
-        raise AnnotationError(f"{path}: line {reader.line_num}: {error}; compare with {SOURCE}") from None
+    return dict(parsed_rows(path, ("video_id", "duration"), parse, source=SOURCE))

@@ -16,12 +16,12 @@ from torch import Tensor
 from cm3t.data.epic_annotations import (
     NOUNS,
     VERBS,
-    AnnotationError,
     read_annotations,
     read_classes,
     read_column,
     read_durations,
 )
+from cm3t.data.tables import AnnotationError
 
 SPLITS = {
     "train": "EPIC_100_train.csv",

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from cm3t.data.clip import Clip
 from cm3t.data.epic import HASHED, frame_times
-from cm3t.data.epic_annotations import AnnotationError
 from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
 from cm3t.data.side import SOUND, audio_tokens
+from cm3t.data.tables import AnnotationError
 
 __all__ = ["BEHAVIOURS", "BEHAVIOURS_15", "MpiiGroupInteraction", "write_predictions"]
 SPLITS = {"train": "train", "tune": "train", "validation": "val", "test": "test"}  # and their names on disk

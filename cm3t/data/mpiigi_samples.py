@@ -7,15 +7,14 @@ column a behaviour, 1 where it occurs in the snippet. A test list has no behavio
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cm3t.data.epic_annotations import SHOWN, AnnotationError
+from cm3t.data.tables import parsed_rows
 
 BEHAVIOURS = (
     "Settle", "Legs crossed", "Groom", "Hand-mouth", "Fold arms", "Leg movement", "Scratch", "Gesture", "Hand-face",
@@ -57,12 +56,16 @@ def read_samples(path: str | Path, behaviours: Sequence[str] = BEHAVIOURS) -> pd
         return sample
 
     columns = (*COLUMNS, *behaviours)
-    return pd.DataFrame(_parsed(Path(path), columns, parse), columns=list(columns))
+    return pd.DataFrame(parsed_rows(path, columns, parse, source=SOURCE), columns=list(columns))
 
 
 def read_recordings(path: str | Path) -> tuple[int, ...]:
     """The recordings' numbers of a small table with the column rec_no. Errors: as `read_samples`."""
-    return tuple(_parsed(Path(path), ("rec_no",), lambda row, _: int(_checked(row, "rec_no", WHOLE, "whole number"))))
+
+    def number(row: dict[str, str], line: int) -> int:
+        return int(_checked(row, "rec_no", WHOLE, "whole number"))
+
+    return tuple(parsed_rows(path, ("rec_no",), number, source=SOURCE))
 
 
 def write_predictions(
@@ -95,49 +98,3 @@ def _checked(row: dict[str, str], name: str, form: re.Pattern, what: str) -> str
     if form.fullmatch(text) is None:
         raise ValueError(f"{name} {text[:40]!r} is no {what}")
     return text
-
-
-def _parsed(path: Path, columns: Sequence[str], parse: Callable[[dict, int], object]) -> list:
-    """`parse` of every row of a CSV; all that fails becomes one AnnotationError."""
-    parsed, problems = [], []
-    for line, row in _rows(path, columns):
-        try:
-            parsed.append(parse(row, line))
-        except ValueError as problem:
-            problems.append(f"  line {line}: {problem}")
-    if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise AnnotationError(
-            f"{path}: {len(problems)} of {len(problems) + len(parsed)} rows cannot be used; correct them or "
-            f"compare with {SOURCE}\n" + "\n".join(problems[:SHOWN]) + more
-        )
-    if not parsed:
-        raise AnnotationError(f"{path}: a header without rows: the split is empty; compare with {SOURCE}")
-    return parsed
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, {column: text}) of each row of a CSV that has at least the columns."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no sample list {path}; it is one of {SOURCE}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: byte {error.start} is not UTF-8; compare with {SOURCE}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        absent = [column for column in columns if column not in header]
-        if absent:
-            raise AnnotationError(f"{path}: line 1: the columns {absent} are missing; compare with {SOURCE}")
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise AnnotationError(
-                    f"{path}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}; "
-                    f"is the file cut off? Compare with {SOURCE}"
-                )
-            yield reader.line_num, dict(zip(header, fields, strict=True))
-    except csv.Error as error:
-        raise AnnotationError(f"{path}: line {reader.line_num}: {error}; compare with {SOURCE}") from None

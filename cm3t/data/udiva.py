@@ -25,9 +25,9 @@ from torch import Tensor
 
 from cm3t.data.clip import Clip
 from cm3t.data.epic import frame_times
-from cm3t.data.epic_annotations import AnnotationError
 from cm3t.data.media import read_frames, read_segments
 from cm3t.data.side import audio_tokens
+from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
 from cm3t.data.udiva_layout import clip_table, located, transcript_path
 from cm3t.data.udiva_metadata import TASKS, TRAITS, read_ids, read_parts

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cm3t.data.epic_annotations import AnnotationError
 from cm3t.data.media import duration_of
+from cm3t.data.tables import AnnotationError
 from cm3t.data.udiva_metadata import TASKS, Limits, read_limits, read_sessions
 
 COLUMNS = "id session task participant part language start stop path".split()

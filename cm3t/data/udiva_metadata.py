@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cm3t.data.epic_annotations import SHOWN, AnnotationError
+from cm3t.data.tables import SHOWN, AnnotationError
 
 TASKS = {"talk": "T", "animals": "A", "lego": "L", "ghost": "G"}  # and the letter in the recordings' names
 TRAITS = (

@@ -1,0 +1,65 @@
+"""CSV annotation files of any data set: read row by row, refused with file, line and remedy where wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+SHOWN = 5  # bad rows named in one error
+
+
+class AnnotationError(ValueError):
+    """An annotation file that cannot be used: the message names the file, the lines and the remedy."""
+
+
+def parsed_rows(path: str | Path, columns: Sequence[str], parse: Callable[[dict, int], object], *, source: str) -> list:
+    """`parse({column: text}, line)` of every row of a CSV; what parse refuses by ValueError becomes one error.
+
+    source says where a correct file comes from. Errors: FileNotFoundError; AnnotationError for a file that is no such
+    table (not UTF-8, columns missing, cut off, without rows) and for rows that parse refuses, the first five named.
+    """
+    parsed, problems = [], []
+    for line, row in _rows(Path(path), columns, source):
+        try:
+            parsed.append(parse(row, line))
+        except ValueError as problem:
+            problems.append(f"  line {line}: {problem}")
+    if problems:
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise AnnotationError(
+            f"{path}: {len(problems)} of {len(problems) + len(parsed)} rows cannot be used; correct them or "
+            f"compare with {source}\n" + "\n".join(problems[:SHOWN]) + more
+        )
+    if not parsed:
+        raise AnnotationError(f"{path}: a header without rows: the split is empty; compare with {source}")
+    return parsed
+
+
+def _rows(path: Path, columns: Sequence[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, {column: text}) of each row of a CSV that has at least the columns."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotation file {path}; it is one of {source}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: byte {error.start} is not UTF-8; compare with {source}") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        absent = [column for column in columns if column not in header]
+        if absent:
+            raise AnnotationError(f"{path}: line 1: the columns {absent} are missing; compare with {source}")
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise AnnotationError(
+                    f"{path}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}; "
+                    f"is the file cut off? Compare with {source}"
+                )
+            row = dict(zip(header, fields, strict=True))
+            yield reader.line_num, {column: row[column] for column in columns}
+    except csv.Error as error:
+        raise AnnotationError(f"{path}: line {reader.line_num}: {error}; compare with {source}") from None
