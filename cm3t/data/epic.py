@@ -9,9 +9,8 @@ Also the reader of the embedded kitchen, which is written in the same layout:
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +34,7 @@ from cm3t.data.epic_labels import (
 )
 from cm3t.data.features import HASHED, Features, open_features
 from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
+from cm3t.data.segments import Segments
 from cm3t.data.side import sound_options
 
 __all__ = ["ANNOTATIONS", "HASHED", "MODALITIES", "SPLITS", "EpicKitchens", "frame_times"]
@@ -42,7 +42,7 @@ MODALITIES = ("audio", "flow")
 HEADS = ("verb+noun", "action")
 
 
-class EpicKitchens:
+class EpicKitchens(Segments):
     """A split of EPIC-KITCHENS-100, or of a data set in its layout: a list of `Clip` with targets verb and noun.
 
     root: the folder of PXX/videos. split: train, tune, validation or test (without targets). tune are the training
@@ -107,24 +107,9 @@ class EpicKitchens:
         self.files.check(self.annotations.video_id.unique(), labels.durations, sound="audio" in self._computed)
         self._describe(replace(labels, rows=self.annotations), head)
 
-    def __len__(self) -> int:
-        """The number of clips, n."""
-        return len(self.annotations)
-
-    def __getitem__(self, index: int) -> Clip:
-        """Clip `index`, its frames at the middles of their spans."""
-        return self.clip(index)
-
-    def __iter__(self) -> Iterator[Clip]:
-        """Clips in the order of the annotation file."""
-        return (self.clip(i) for i in range(len(self)))
-
     def clip(self, index: int, generator: np.random.Generator | None = None) -> Clip:
         """Clip `index`; with a generator its frames are at random times, and transformed. Errors: IndexError."""
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
-        index %= len(self)
+        index = self.position(index)
         row = self.annotations.iloc[index]
         times = self._times(row.start, row.stop, generator=generator)
         video = rearrange(
@@ -132,11 +117,9 @@ class EpicKitchens:
         )
         if generator is not None and self.transform is not None:
             video = self.transform(video, generator)
-        side = {name: self.side_tokens(name, index) for name in self.modalities}
-        self.counts.update(f"without {name}" for name, tokens in side.items() if tokens is None)
         return Clip(
             video=video,
-            side={name: tokens for name, tokens in side.items() if tokens is not None},
+            side=self.sides(index),
             target={head: int(values[index]) for head, values in self.targets.items()},
             id=row.narration_id,
             group=row.participant_id,
@@ -149,40 +132,12 @@ class EpicKitchens:
         `clip.subsample` to draw from.
         Errors: MediaError; ValueError where recordings differ in their pictures' size and `size` is None.
         """
-        videos = None
-        for video, rows in self.annotations.groupby("video_id", sort=False):
-            count = self.frames * oversample
+
+        def read(video: str, rows) -> list[np.ndarray]:
             times = [self._times(start, stop, oversample) for start, stop in zip(rows.start, rows.stop, strict=True)]
-            clips = self.files.pictures(video, times, self.size)
-            if videos is None:
-                height, width = clips[0].shape[1:3]
-                videos = torch.empty(len(self), 3, count, height, width, dtype=torch.uint8)
-            if clips[0].shape[1:3] != tuple(videos.shape[3:]):
-                raise ValueError(
-                    f"recording {video} is {clips[0].shape[1:3]} pixels, others {tuple(videos.shape[3:])}; give `size`"
-                )
-            for i, frames in zip(rows.index, clips, strict=True):
-                videos[i] = rearrange(torch.from_numpy(frames), "t h w c -> c t h w")
-        return videos
+            return self.files.pictures(video, times, self.size)
 
-    def decode_side(self, name: str) -> tuple[Tensor, Tensor]:
-        """One modality of all clips: float32 (n, L, d), and bool (n,), False (and zeros) where a clip has none.
-
-        Errors: ValueError for an unknown modality; LookupError where no clip of the split has it; MediaError.
-        """
-        tokens = [self.side_tokens(name, i) for i in range(len(self))]
-        first = next((t for t in tokens if t is not None), None)
-        if first is None:
-            raise LookupError(f"no recording of {self.root} ({self.split}) has {name}; leave the modality out")
-        present = torch.tensor([t is not None for t in tokens])
-        self.counts[f"without {name}"] += int((~present).sum())
-        shapes = {tuple(t.shape) for t in tokens if t is not None}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{name} tokens of {self.split} differ in shape, {sorted(shapes)[:3]}: give their `length` to "
-                "features.open_features"
-            )
-        return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
+        return self.gathered("video_id", read)
 
     def side_tokens(self, name: str, index: int) -> Tensor | None:
         """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""

@@ -10,10 +10,9 @@ Also the reader of the embedded group, which is written in the same layout, that
 from __future__ import annotations
 
 import hashlib
-import operator
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from cm3t.data.clip import Clip
 from cm3t.data.epic import HASHED, frame_times
 from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
+from cm3t.data.segments import Segments
 from cm3t.data.side import SOUND, audio_tokens
 from cm3t.data.tables import AnnotationError
 
@@ -37,7 +37,7 @@ TUNE = "tune_recordings.csv"
 SOUNDS = ("audio.wav", "audio.flac", "audio.m4a", "audio.opus")  # the real set's is the first
 
 
-class MpiiGroupInteraction:
+class MpiiGroupInteraction(Segments):
     """A split of MPIIGroupInteraction, or of a data set in its layout: `Clip`s with the target behaviour (14,).
 
     root: the folder of the sample lists, or of bbr/ and data/. split: train, tune, validation or test (without
@@ -97,29 +97,12 @@ class MpiiGroupInteraction:
         if heard.any() and not heard.all():
             self.subsets |= {"with_sound": heard, "without_sound": ~heard}
 
-    def __len__(self) -> int:
-        """The number of clips, n."""
-        return len(self.annotations)
-
-    def __getitem__(self, index: int) -> Clip:
-        """Clip `index`, its frames at the middles of their spans."""
-        return self.clip(index)
-
-    def __iter__(self) -> Iterator[Clip]:
-        """Clips in the order of the sample list."""
-        return (self.clip(i) for i in range(len(self)))
-
     def clip(self, index: int, generator: np.random.Generator | None = None) -> Clip:
         """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
-        index %= len(self)
-        side = {name: self._side(name, index) for name in self.modalities}
-        self.counts.update(f"without {name}" for name, tokens in side.items() if tokens is None)
+        index = self.position(index)
         return Clip(
             video=self._video(index, self.frames, generator),
-            side={name: tokens for name, tokens in side.items() if tokens is not None},
+            side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
             id=f"{self.annotations.sample_id[index]:05d}",
             group=self.groups[index],
@@ -142,23 +125,12 @@ class MpiiGroupInteraction:
             videos[index] = video
         return videos
 
-    def decode_side(self, name: str) -> tuple[Tensor, Tensor]:
-        """One modality of all clips: float32 (n, L, d), and bool (n,), False (and zeros) where a clip has none.
-
-        Errors: ValueError for an unknown modality; LookupError where no clip of the split has it; MediaError.
-        """
-        if name not in MODALITIES:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
-        tokens = [self._side(name, i) for i in range(len(self))]
-        first = next((t for t in tokens if t is not None), None)
-        if first is None:
-            raise LookupError(
-                f"no recording of the {self.split} split has {name}: there is no {self.root}/data/<recording>/"
-                f"{SOUNDS[0]} whose folder ends with one of their numbers; leave the modality out or add the files"
-            )
-        present = torch.tensor([t is not None for t in tokens])
-        self.counts[f"without {name}"] += int((~present).sum())
-        return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
+    def lacking(self, name: str) -> str:
+        """What to say where no clip of the split has a modality."""
+        return (
+            f"no recording of the {self.split} split has {name}: there is no {self.root}/data/<recording>/{SOUNDS[0]} "
+            "whose folder ends with one of their numbers; leave the modality out or add the files"
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -214,8 +186,10 @@ class MpiiGroupInteraction:
         pictures = read_frames(self._paths[index], times, self.size, counts=self.counts)
         return rearrange(torch.from_numpy(pictures), "t h w c -> c t h w")
 
-    def _side(self, name: str, index: int) -> Tensor | None:
-        """Tokens (L, d) of a clip's modality, or None."""
+    def side_tokens(self, name: str, index: int) -> Tensor | None:
+        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
+        if name not in MODALITIES:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
         row = self.annotations.iloc[index]
         path = self._sounds.get(int(row.rec_no))
         return None if path is None else audio_tokens(path, row.start_time / 1000, row.end_time / 1000, self.sound)

@@ -10,10 +10,9 @@ Also the reader of the embedded dyad (data/rooms-dyad), which is written in the 
 from __future__ import annotations
 
 import hashlib
-import operator
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
-from cm3t.data.epic import frame_times
 from cm3t.data.media import read_frames, read_segments
+from cm3t.data.sampling import frame_times
+from cm3t.data.segments import Segments
 from cm3t.data.side import audio_tokens
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
@@ -41,7 +41,7 @@ WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 HASHED = 64 * 2**20  # bytes: recordings of more than this together enter the digest by size, not by content
 
 
-class Udiva:
+class Udiva(Segments):
     """A split of UDIVA v0.5, or of a data set in its layout: a list of `Clip` with the target traits (5,), O C E A N.
 
     root: the folder of train, val and test. split: train, tune, validation or test. tune are the training participants
@@ -102,33 +102,16 @@ class Udiva:
         if "transcript" in self.modalities:
             self._read_transcripts()
 
-    def __len__(self) -> int:
-        """The number of clips, n."""
-        return len(self.annotations)
-
-    def __getitem__(self, index: int) -> Clip:
-        """Clip `index`, its frames at the middles of their spans."""
-        return self.clip(index)
-
-    def __iter__(self) -> Iterator[Clip]:
-        """Clips by session, task, person and time."""
-        return (self.clip(i) for i in range(len(self)))
-
     def clip(self, index: int, generator: np.random.Generator | None = None) -> Clip:
         """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
-        index %= len(self)
+        index = self.position(index)
         row = self.annotations.iloc[index]
         frames = read_frames(
             row.path, frame_times(row.start, row.stop, self.frames, generator), self.size, counts=self.counts
         )
-        side = {name: self._side(name, index) for name in self.modalities}
-        self.counts.update(f"without {name}" for name, tokens in side.items() if tokens is None)
         return Clip(
             video=rearrange(torch.from_numpy(frames), "t h w c -> c t h w"),
-            side={name: tokens for name, tokens in side.items() if tokens is not None},
+            side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
             id=row.id,
             group=self.groups[index],
@@ -140,37 +123,17 @@ class Udiva:
         Shapes: -> uint8 (n, 3, oversample * T, H, W); see `epic.EpicKitchens.decode_all`.
         Errors: MediaError; ValueError where recordings differ in their pictures' size and `size` is None.
         """
-        videos = None
-        for path, rows in self.annotations.groupby("path", sort=False):
+
+        def read(path: Path, rows) -> list[np.ndarray]:
             count = self.frames * oversample
             times = [frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)]
-            clips = read_segments(path, times, self.size, counts=self.counts)
-            if videos is None:
-                videos = torch.empty(len(self), 3, count, *clips[0].shape[1:3], dtype=torch.uint8)
-            if clips[0].shape[1:3] != tuple(videos.shape[3:]):
-                raise ValueError(
-                    f"{path} is {clips[0].shape[1:3]} pixels, others {tuple(videos.shape[3:])}; give `size`"
-                )
-            for i, frames in zip(rows.index, clips, strict=True):
-                videos[i] = rearrange(torch.from_numpy(frames), "t h w c -> c t h w")
-        return videos
+            return read_segments(path, times, self.size, counts=self.counts)
 
-    def decode_side(self, name: str) -> tuple[Tensor, Tensor]:
-        """One modality of all clips: float32 (n, L, d), and bool (n,), False (and zeros) where a clip has none.
+        return self.gathered("path", read)
 
-        Errors: ValueError for an unknown modality; LookupError where no clip of the split has it; MediaError.
-        """
-        if name not in MODALITIES:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
-        if name == "transcript" and not self._transcripts:
-            self._read_transcripts()
-        tokens = [self._side(name, i) for i in range(len(self))]
-        first = next((t for t in tokens if t is not None), None)
-        if first is None:
-            raise LookupError(f"no session of {self.folder} has {name}; leave the modality out")
-        present = torch.tensor([t is not None for t in tokens])
-        self.counts[f"without {name}"] += int((~present).sum())
-        return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
+    def lacking(self, name: str) -> str:
+        """What to say where no clip of the split has a modality."""
+        return f"no session of {self.folder} has {name}; leave the modality out"
 
     @cached_property
     def encoder(self):
@@ -266,8 +229,12 @@ class Udiva:
             found = None if path is None else read_srt(path, encoding=str(self.words["encoding"]))
             self._transcripts[session, task] = found
 
-    def _side(self, name: str, index: int) -> Tensor | None:
-        """Tokens (L, d) of a clip's modality, or None."""
+    def side_tokens(self, name: str, index: int) -> Tensor | None:
+        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
+        if name not in MODALITIES:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
+        if name == "transcript" and not self._transcripts:
+            self._read_transcripts()
         row = self.annotations.iloc[index]
         if name == "audio":
             return audio_tokens(row.path, row.start, row.stop, self.sound)

@@ -1,0 +1,88 @@
+"""What the readers of all data sets share: a list of clips, read one by one or all at once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from cm3t.data.clip import Clip
+
+
+class Segments:
+    """A list of `Clip`s over `annotations`, a table with a row a clip.
+
+    A reader gives clip(index, generator), side_tokens(name, index), its table, modalities and counts.
+    """
+
+    def __len__(self) -> int:
+        """The number of clips, n."""
+        return len(self.annotations)
+
+    def __getitem__(self, index: int) -> Clip:
+        """Clip `index`, its frames at the middles of their spans."""
+        return self.clip(index)
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Clips in the order of the table."""
+        return (self.clip(i) for i in range(len(self)))
+
+    def position(self, index: int) -> int:
+        """`index` from the front, 0 to n - 1; negative ones count from the end. Errors: IndexError."""
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        return index % len(self)
+
+    def sides(self, index: int) -> dict[str, Tensor]:
+        """Tokens (L, d) of the modalities that a clip has; those it lacks are counted."""
+        side = {name: self.side_tokens(name, index) for name in self.modalities}
+        self.counts.update(f"without {name}" for name, tokens in side.items() if tokens is None)
+        return {name: tokens for name, tokens in side.items() if tokens is not None}
+
+    def decode_side(self, name: str) -> tuple[Tensor, Tensor]:
+        """One modality of all clips: float32 (n, L, d), and bool (n,), False (and zeros) where a clip has none.
+
+        Errors: ValueError for an unknown modality and for tokens that differ in shape; LookupError where no clip of
+        the split has it; MediaError.
+        """
+        tokens = [self.side_tokens(name, i) for i in range(len(self))]
+        first = next((t for t in tokens if t is not None), None)
+        if first is None:
+            raise LookupError(self.lacking(name))
+        present = torch.tensor([t is not None for t in tokens])
+        self.counts[f"without {name}"] += int((~present).sum())
+        shapes = {tuple(t.shape) for t in tokens if t is not None}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{name} tokens of {self.split} differ in shape, {sorted(shapes)[:3]}: give their `length` to "
+                "features.open_features"
+            )
+        return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
+
+    def lacking(self, name: str) -> str:
+        """What to say where no clip of the split has a modality."""
+        return f"no recording of {self.root} ({self.split}) has {name}; leave the modality out"
+
+    def gathered(self, recording: str, read: Callable[[object, object], list[np.ndarray]]) -> Tensor:
+        """All clips uint8 (n, 3, T, H, W), every recording read once: read(recording, rows) -> clips (T, H, W, 3).
+
+        recording names the table's column. Errors: ValueError where recordings differ in their pictures' size.
+        """
+        videos = None
+        for name, rows in self.annotations.groupby(recording, sort=False):
+            clips = read(name, rows)
+            if videos is None:
+                frames, height, width = clips[0].shape[:3]
+                videos = torch.empty(len(self), 3, frames, height, width, dtype=torch.uint8)
+            if clips[0].shape[1:3] != tuple(videos.shape[3:]):
+                raise ValueError(
+                    f"recording {name} is {clips[0].shape[1:3]} pixels, others {tuple(videos.shape[3:])}; give `size`"
+                )
+            for i, frames in zip(rows.index, clips, strict=True):
+                videos[i] = rearrange(torch.from_numpy(frames), "t h w c -> c t h w")
+        return videos
