@@ -1,4 +1,4 @@
-"""CM3T: a frozen backbone, plugins beside its branches, classifier heads. Figure 2 is `_walk`."""
+"""CM3T: a frozen backbone, plugins beside its branches, classifier heads. Figure 2 is `_block`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cm3t import attach, backbones
 from cm3t.backbones import contract
@@ -36,6 +37,9 @@ class CM3T(Stages, Saving, nn.Module):
     N(0, 0.02^2); they are drawn before the plugins, so that with one seed every method starts from the same heads.
     Choice: modalities trained on top of a finished vision model get a copy of its heads (`train_stage`); a sample
     for which no modality is present goes through the heads, as through the plugins, of vision alone.
+
+    With `checkpointing` set, training keeps a block's input alone and computes the rest again on the way back: less
+    memory, more time, the same gradients.
 
     Raises ValueError where the cells divide no block's map, ContractError where the backbone cannot take the
     plugins.
@@ -67,6 +71,7 @@ class CM3T(Stages, Saving, nn.Module):
         self.side, self.fusion, self.sequential = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.joint_heads = nn.ModuleDict()
         self.stage = "all"
+        self.checkpointing = False
         self._enabled = True
         self._class_tokens = bool(self.adapters) and attach.class_tokens(backbone, clip or backbone.clip) > 0
         if self.method.cross is not None:
@@ -121,17 +126,24 @@ class CM3T(Stages, Saving, nn.Module):
     def _walk(self, video: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
         """Video (B, 3, T, H, W) and encoded modalities -> pooled features (B, D): Figure 2, block by block."""
         x = self.backbone.embed(video)
-        for i, block in enumerate(self.backbone.blocks):
+        for i in range(len(self.backbone.blocks)):
             x = self.backbone.advance(i, x)
-            prefix = self.prefixes[i](block.attn.project_prefix) if self.prefixes and self._enabled else None
-            x = x + block.attention(x, prefix)
-            z, mlp = block.feedforward(x)
-            if self._enabled:
-                mlp = self._beside_mlp(i, x, z, mlp, heard, weights)
-            x = x + mlp
-            if str(i) in self.sequential:
-                x = self._in_turn(self.sequential[str(i)], x, heard)
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(self._block, i, x, heard, use_reentrant=False)
+            else:
+                x = self._block(i, x, heard, weights)
         return self.backbone.pool(x)
+
+    def _block(self, i: int, x: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
+        """Block i with what is attached to it: Figure 2, from left to right."""
+        block = self.backbone.blocks[i]
+        prefix = self.prefixes[i](block.attn.project_prefix) if self.prefixes and self._enabled else None
+        x = x + block.attention(x, prefix)
+        z, mlp = block.feedforward(x)
+        if self._enabled:
+            mlp = self._beside_mlp(i, x, z, mlp, heard, weights)
+        x = x + mlp
+        return self._in_turn(self.sequential[str(i)], x, heard) if str(i) in self.sequential else x
 
     def _beside_mlp(
         self, i: int, x: Tensor, z: Tensor, mlp: Tensor, heard: dict[str, Heard], weights: dict | None

@@ -5,7 +5,7 @@ import torch
 from test_model import HEADS, tiny
 
 from cm3t.methods import parse_method
-from cm3t.model import CM3T
+from cm3t.model import CM3T, create
 
 WIDTHS = {"audio": 6, "flow": 4}
 LENGTHS = {"audio": 7, "flow": 1}
@@ -307,3 +307,18 @@ def test_what_cannot_be_is_refused_in_words(call, words, video, side):
     with pytest.raises(ValueError, match=words):
         call(model, video, side)
     assert model.modalities == ("audio", "flow") and len(model.fusion) == 3
+
+
+def test_checkpointing_changes_memory_and_no_gradient():
+    torch.manual_seed(0)
+    model = create("video_swin_mini", method="mhva+pt+caa", heads={"verb": 3})
+    model.add_modality("audio", width=6, length=4, encoder="transformer")
+    video, side = torch.randn(2, 3, 8, 96, 96), {"audio": torch.randn(2, 4, 6)}
+    found = []
+    for model.checkpointing in (False, True):
+        model.zero_grad()
+        model(video, side)["verb"].square().sum().backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=1e-5)
