@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,16 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from cm3t import config, records
+from cm3t import config
+from cm3t.data.rooms import probing
 from cm3t.data.rooms.dyad_script import session_cues
 from cm3t.data.rooms.dyad_world import Dials, make_people, make_sessions
 from cm3t.data.rooms.probes import Tokens, pooled_sound
+from cm3t.data.rooms.probing import Recipe
 from cm3t.data.udiva import Udiva
 from cm3t.metrics import trait_scores
 
-EPOCHS, BATCH, RATE, DECAY = 15, 32, 2e-3, 0.05
+RECIPE = Recipe(epochs=15)
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 FRAMES, HALVED, PARTS, CELLS, BANDS = 8, 2, 80, 14, 32
 SPLITS = ("train", "tune", "validation", "test")
@@ -115,21 +117,13 @@ def read_inputs(data: Udiva, names: set[str]) -> Inputs:
 def fit(name: str, x: Tensor, target: Tensor, seed: int) -> nn.Module:
     """Train a network on one input (n, ...) with AdamW and a one-cycle rate; pictures are mirrored by a coin."""
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
     model = Sound(x.shape[-1]) if name == "sound" else Pictures(x.shape[1])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
-    steps = EPOCHS * -(-len(target) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    model.train()
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(target), generator=generator).split(BATCH):
-            mirror = name != "sound" and torch.rand((), generator=generator) < 0.5
-            loss = nn.functional.mse_loss(model(x[rows].flip(-1) if mirror else x[rows]), target[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        mirror = name != "sound" and torch.rand((), generator=generator) < 0.5
+        return nn.functional.mse_loss(model(x[rows].flip(-1) if mirror else x[rows]), target[rows])
+
+    return probing.fit(model, len(target), loss, RECIPE, seed=seed)
 
 
 @torch.no_grad()
@@ -222,18 +216,10 @@ def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str,
 
 
 def write_record(folder: Path, probe: str, seed: int, metrics: dict, data: Udiva, seconds: float) -> Path:
-    """One record ``<probe>-s<seed>.json`` with the four blocks every record has."""
-    run = {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "study": "card-dyad",
-        "command": f"python -m cm3t.data.rooms dyad-probes --probes {probe}",
-        "config": {"data": "rooms-dyad", "method": probe, "seed": seed, "frames": FRAMES},
-    }
-    network = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
-    recipe = network if probe in NETWORKS else {"ridge": list(RIDGES)}
-    train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
-    record = records.Record(f"{probe}-s{seed}", run, train, records.provenance("cpu", data=data.digest))
-    return records.save_record(record, folder)
+    """The record of one probe and seed."""
+    recipe = asdict(RECIPE) if probe in NETWORKS else {"ridge": list(RIDGES)}
+    about = dict(study="card-dyad", room="rooms-dyad", command="dyad-probes", frames=FRAMES, recipe=recipe)
+    return probing.write_record(folder, probe, seed, metrics=metrics, digest=data.digest, seconds=seconds, **about)
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,14 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from cm3t import config, records
+from cm3t import config
 from cm3t.data.mpiigi import MpiiGroupInteraction
+from cm3t.data.rooms import probing
 from cm3t.data.rooms.probes import Frame, Tokens, pooled_sound, shifted
+from cm3t.data.rooms.probing import Recipe
 from cm3t.metrics import behaviour_scores
 
-EPOCHS, BATCH, RATE, DECAY = 25, 32, 2e-3, 0.05
+RECIPE = Recipe(epochs=25)
 FRAMES, SIDE, HALVED = 8, 96, 2  # pictures of 96 x 96 pixels are averaged over 2 x 2
 HIDDEN, HEARD = 64, 8  # widths where pictures and sound meet, and of what is kept of the sound
 PROBES = ("chance", "sound", "frame", "frames", "joint", "shuffled")
@@ -85,21 +87,13 @@ class Probe(nn.Module):
 
 def fit(model: Probe, pictures, sound, present: Tensor, target: Tensor, seed: int) -> Probe:
     """Train with AdamW and a one-cycle rate; returns it in eval mode. Arguments as `Probe`, target (n, classes)."""
-    generator = torch.Generator().manual_seed(seed)
-    steps = EPOCHS * -(-len(target) // BATCH)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        model.train()
-        for rows in torch.randperm(len(target), generator=generator).split(BATCH):
-            x = None if pictures is None else shifted(pictures[rows], generator)
-            y = None if sound is None else sound[rows]
-            loss = nn.functional.binary_cross_entropy_with_logits(model(x, y, present[rows]), target[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        x = None if pictures is None else shifted(pictures[rows], generator)
+        y = None if sound is None else sound[rows]
+        return nn.functional.binary_cross_entropy_with_logits(model(x, y, present[rows]), target[rows])
+
+    return probing.fit(model, len(target), loss, RECIPE, seed=seed)
 
 
 @torch.no_grad()
@@ -191,17 +185,9 @@ def run(probe: str, inputs: dict[str, Inputs], seed: int) -> dict:
 
 
 def write_record(folder: Path, probe: str, seed: int, metrics: dict, digest: str, seconds: float) -> Path:
-    """One record ``<probe>-s<seed>.json`` with the four blocks every record has."""
-    name = f"{probe}-s{seed}"
-    about = {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "study": "card-group",
-        "command": f"python -m cm3t.data.rooms group-probes --probes {probe}",
-        "config": {"data": "rooms-group", "method": probe, "seed": seed, "frames": FRAMES},
-    }
-    recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
-    train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
-    return records.save_record(records.Record(name, about, train, records.provenance("cpu", data=digest)), folder)
+    """The record of one probe and seed."""
+    about = dict(study="card-group", room="rooms-group", command="group-probes", frames=FRAMES, recipe=asdict(RECIPE))
+    return probing.write_record(folder, probe, seed, metrics=metrics, digest=digest, seconds=seconds, **about)
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from cm3t import config, records
+from cm3t import config
 from cm3t.data.epic import EpicKitchens
+from cm3t.data.rooms import probing
+from cm3t.data.rooms.probing import Recipe
 from cm3t.metrics import subset_scores
 
-EPOCHS, BATCH, RATE, DECAY = 12, 32, 2e-3, 0.02
+RECIPE = Recipe(epochs=12, weight_decay=0.02)
 FRAMES, HALVED = 8, 2  # pictures are averaged over 2 x 2 pixels: enough for a bound, four times cheaper
 
 
@@ -120,23 +122,14 @@ def fit(
 ):
     """Train a probe with AdamW and a one-cycle rate on ``inputs`` (n, ...); returns it in eval mode."""
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
     model = TwoHeads(body, body.width, classes)
-    steps = EPOCHS * -(-len(inputs) // BATCH)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        model.train()
-        for rows in torch.randperm(len(inputs), generator=generator).split(BATCH):
-            x = shifted(inputs[rows], generator) if pictures else inputs[rows]
-            loss = sum(
-                nn.functional.cross_entropy(s, targets[h][rows], label_smoothing=0.05) for h, s in model(x).items()
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        x = shifted(inputs[rows], generator) if pictures else inputs[rows]
+        smooth = dict(label_smoothing=0.05)
+        return sum(nn.functional.cross_entropy(s, targets[h][rows], **smooth) for h, s in model(x).items())
+
+    return probing.fit(model, len(inputs), loss, RECIPE, seed=seed)
 
 
 @torch.no_grad()
@@ -197,18 +190,9 @@ def open_splits(root: Path, probe: str) -> dict[str, EpicKitchens]:
 
 
 def write_record(folder: Path, probe: str, seed: int, metrics: dict, data: EpicKitchens, seconds: float) -> Path:
-    """One record ``<probe>-s<seed>.json`` with the four blocks every record has."""
-    name = f"{probe}-s{seed}"
-    run = {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "study": "card",
-        "command": f"python -m cm3t.data.rooms.probes --probes {probe}",
-        "config": {"data": "rooms-kitchen", "method": probe, "seed": seed, "frames": FRAMES},
-    }
-    recipe = {"epochs": EPOCHS, "batch_size": BATCH, "lr": RATE, "weight_decay": DECAY}
-    train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
-    record = records.Record(name, run, train, records.provenance("cpu", data=data.digest))
-    return records.save_record(record, folder)
+    """The record of one probe and seed."""
+    about = dict(study="card", room="rooms-kitchen", command="probes", frames=FRAMES, recipe=asdict(RECIPE))
+    return probing.write_record(folder, probe, seed, metrics=metrics, digest=data.digest, seconds=seconds, **about)
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:
