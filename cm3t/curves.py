@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from cm3t import plans
-from cm3t.figures import house, readable
+from cm3t.figures import house, readable, say_if_empty
 from cm3t.plans import Variant
 from cm3t.records import Record, to_frame
 from cm3t.stats import SCORE, interval, select
@@ -41,11 +41,9 @@ def training_curves(
                 low, high = ([getattr(f, end) for f in found.values()] for end in ("low", "high"))
                 axes.fill_between(list(found), low, high, color=colour, alpha=0.15, lw=0)
         axes.set(xlabel="epoch", ylabel=f"{readable(metric)} on tune", title=title)
+        say_if_empty(axes, axes.lines)
         if axes.lines:
             axes.legend()
-        else:
-            axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")
-            axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -71,7 +69,5 @@ def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
             axes.set_xscale("log", base=2)
             axes.set_xticks([*plans.SIZES, plans.KITCHEN_CLIPS], [str(n) for n in (*plans.SIZES, plans.KITCHEN_CLIPS)])
             axes.legend()
-        else:
-            axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")
-            axes.set(xticks=[], yticks=[])
+        say_if_empty(axes, axes.containers)
     return figure

@@ -3,12 +3,14 @@
 Each function takes a table from `records.results`, draws on a new figure and returns it; none shows or saves it.
 """
 
+from collections.abc import Sized
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from cm3t.stats import SCORE, interval, select
 
@@ -77,6 +79,14 @@ def methods_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> p
         axes.set(yticks=range(len(order)), yticklabels=[label(m) for m in order], xlabel=readable(metric), title=title)
         axes.grid(axis="y", visible=False)
     return figure
+
+
+def say_if_empty(axes: Axes, drawn: Sized) -> None:
+    """Write into axes without ticks that there is nothing yet, if nothing was drawn."""
+    if not drawn:
+        place = dict(ha="center", va="center", transform=axes.transAxes, color="#555555")
+        axes.text(0.5, 0.5, "no published runs yet", **place)
+        axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
 
 
 def readable(metric: str) -> str:

@@ -6,6 +6,8 @@ A group is a row of comparisons that share what they are compared with. Tables a
 
 from dataclasses import dataclass, field
 
+from cm3t.config import SIDES
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -82,7 +84,8 @@ def longer(variant: Variant, length: int) -> Variant:
 LENGTH = tuple(longer(v, length) for v in (PT, MHVA_PT) for length in LENGTHS)
 
 # Notebooks 04, 05, 07 and 09: modalities. A side is the method's own setting, not a data set's.
-BOTH = ("audio", "flow")
+ROOMS = ("rooms-kitchen", "rooms-group", "rooms-dyad")
+BOTH = SIDES["rooms-kitchen"]
 CM3T = Variant("CM3T", {"method": "mhva+pt+caa", "side": BOTH})
 LONGER = Variant("MHVA + PT, twice as long", MHVA_PT.settings | {"stretch": 2})  # as long as CM3T's two steps
 MODALITIES = (
@@ -115,11 +118,10 @@ RIVALS = (MHVA_PT, CM3T, MMCA, LATE)
 # Choice: end to end; with nothing frozen there is nothing to protect by steps.
 FULL_CAA = Variant("full fine-tuning + CAA", {"method": "full+caa", "side": BOTH, "regime": "joint"})
 
-SIDES = {"rooms-kitchen": BOTH, "rooms-group": ("audio",), "rooms-dyad": ("audio", "transcript")}
-HEADLINES = {"rooms-kitchen": "action_top1", "rooms-group": "map", "rooms-dyad": "mse"}
+# The measure by which runs are compared, for each room and the real set in whose place it stands.
+HEADLINES = dict.fromkeys(("rooms-kitchen", "epic"), "action_top1") | dict.fromkeys(("rooms-group", "mpiigi"), "map")
+HEADLINES |= dict.fromkeys(("rooms-dyad", "udiva"), "mse")
 LOWER = ("mse",)  # headlines of which less is better
-ALIKE = {"rooms-kitchen": ("rooms-kitchen", "epic"), "rooms-group": ("rooms-group", "mpiigi")}
-ALIKE |= {"rooms-dyad": ("rooms-dyad", "udiva")}  # each room and the real set in whose place it stands
 
 
 def on(variant: Variant, data: str) -> Variant:
@@ -131,7 +133,7 @@ def on(variant: Variant, data: str) -> Variant:
 
 
 TABLE_4 = (FULL, MHVA_PT, FULL_CAA, CM3T)
-TASKS = {f"table 4, {data}": tuple(on(v, data) for v in TABLE_4) for data in SIDES}
+TASKS = {f"table 4, {data}": tuple(on(v, data) for v in TABLE_4) for data in ROOMS}
 KITCHEN_CLIPS = 1334  # for training
 SIZES = (150, 300, 600)  # of them
 SMALLER = tuple(

@@ -60,8 +60,7 @@ class ClipSet:
 
 def clip_of(config: RunConfig) -> tuple[int, int, int]:
     """(T, H, W) of a run's clips: the backbone's own where the settings leave it open."""
-    with torch.device("meta"):
-        frames, height, width = backbones.backbone(config.backbone).clip
+    frames, height, width = backbones.clip_of(config.backbone)
     return config.frames or frames, config.size or height, config.size or width
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator
 
 from cm3t import figures
 from cm3t.config import ROOT
-from cm3t.figures import CAA, MHVA, PREFIX, house
+from cm3t.figures import CAA, MHVA, PREFIX, house, say_if_empty
 from cm3t.records import provenance
 from cm3t.stats import Interval
 
@@ -130,7 +130,7 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
             axes.errorbar(found.mean, -place, xerr=half, fmt="o", ms=5, capsize=3, color=variant_colour(name))
         if column != "score":
             axes.axvline(0, color="#999999", lw=1)
-        _say_if_empty(axes, rows)
+        say_if_empty(axes, rows)
         axes.set(yticks=[-place for place in range(len(rows))], yticklabels=[name for name, _ in rows])
         axes.set(xlabel=xlabel, title=title, ylim=(-max(len(rows), 1) + 0.4, 0.6))
         axes.grid(axis="y", visible=False)
@@ -155,18 +155,11 @@ def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: st
                 short, place = words.split(", ")[-1], (5, -11) if below else (5, 6)
                 axes.annotate(short, (x, y), textcoords="offset points", xytext=place, fontsize=7.5, color=colour)
         drawn = [name for name, table in families.items() if len(table)]
-        _say_if_empty(axes, drawn)
+        say_if_empty(axes, drawn)
         axes.set(xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
         if drawn:
             axes.legend()
     return figure
-
-
-def _say_if_empty(axes: Axes, drawn: list) -> None:
-    if not drawn:
-        place = dict(ha="center", va="center", transform=axes.transAxes, color="#555555")
-        axes.text(0.5, 0.5, "no published runs yet", **place)
-        axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
 
 
 def variant_colour(name: str) -> str:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cm3t.figures import CAA, house
+from cm3t.figures import CAA, house, say_if_empty
 from cm3t.plans import Variant
 from cm3t.stats import interval, select
 
@@ -113,10 +113,9 @@ def without_modalities(
                 range(len(found)), means, yerr=halves, fmt=f"-{mark}", ms=5, capsize=3, color=colour, label=label
             )
         axes.set(ylabel=ylabel, title=title, xticks=range(len(subsets)), xticklabels=list(subsets.values()))
+        say_if_empty(axes, axes.containers)
         if axes.containers:
             axes.legend()
-        else:
-            axes.text(0.5, 0.5, "no published runs yet", ha="center", transform=axes.transAxes, color="#555555")
     return figure
 
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.special import stdtrit
 
+from cm3t.config import RunConfig
 from cm3t.methods import OVERRIDES, parse_method
 
 SCORE = "validation.all.action_top1"
 # What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
-PLAIN |= {"side": (), "regime": "steps", "modality_dropout": 0.0, "init": None, "stretch": 1}
+PLAIN |= {name: getattr(RunConfig, name) for name in ("side", "regime", "modality_dropout", "init", "stretch")}
 # These too, where a frame holds several: the embedded kitchen with its own backbone, and all its training clips.
-USUAL = {"data": "rooms-kitchen", "backbone": "video_swin_mini", "train_clips": None}
+USUAL = {"data": RunConfig.data, "backbone": RunConfig.backbone, "train_clips": None}
 
 # What makes two runs rows of one table cell, and the settings that may tell them apart unseen.
 SAME = ("method", *PLAIN, *USUAL)

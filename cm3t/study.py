@@ -12,7 +12,7 @@ from cm3t.coerce import ConfigError, nearest
 from cm3t.config import OVERRIDES, PROFILES, RunConfig, config_hash, resolve, results_dir, run_id, seeds_for, tuning_key
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
-from cm3t.plans import ALIKE, HEADLINES, LOWER, PLAN, RATES, STUDIES, Variant
+from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, STUDIES, Variant
 from cm3t.records import write_json
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select
 
@@ -173,11 +173,11 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     for row in tuned.to_dict("records"):
         key = tuning_key(row["data"], row["backbone"], row["method"])
         key += f" match_cells={int(row['match_cells'])}" if pd.notna(row["match_cells"]) else ""
-        found.setdefault(key, {})[row["lr"]] = row[f"tune.all.{headline(row['data'])}"]
+        found.setdefault(key, {})[row["lr"]] = row[f"tune.all.{HEADLINES[row['data']]}"]
     _check_equal_effort(found)
     winners = {}
     for key, tried in sorted(found.items()):
-        lr = (min if headline(key.split("/")[0]) in LOWER else max)(sorted(tried), key=tried.get)
+        lr = (min if HEADLINES[key.split("/")[0]] in LOWER else max)(sorted(tried), key=tried.get)
         winners[key] = {
             "lr": lr,
             "score": tried[lr],
@@ -185,11 +185,6 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
             "at_edge": lr in (min(tried), max(tried)),
         }
     return winners
-
-
-def headline(data: str) -> str:
-    """The measure by which a data set's runs are compared: action_top1 (%), map (%) or mse (lower is better)."""
-    return HEADLINES[next(room for room, like in ALIKE.items() if data in like)]
 
 
 def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:
