@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 ENCODERS = (None, "linear", "transformer")
@@ -43,7 +44,7 @@ class SideEncoder(nn.Module):
         self.embed = nn.Linear(merge * (width + 2), embed)
         self.mean = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embed))
         self.position_embedding = nn.Parameter(torch.empty(1 + math.ceil(length / merge), embed))
-        self.blocks = nn.ModuleList(Block(embed) for _ in range(blocks))
+        self.blocks = nn.ModuleList(_block(embed) for _ in range(blocks))
         nn.init.normal_(self.position_embedding, std=0.02)
 
     def forward(self, side: Tensor) -> Tensor:
@@ -68,21 +69,10 @@ def level(side: Tensor) -> Tensor:
     return found.sign() * found.abs().log1p()
 
 
-class Block(nn.Module):
-    """A pre-norm transformer block; shapes (B, L, e) -> (B, L, e)."""
-
-    def __init__(self, width: int, ratio: int = 2):
-        super().__init__()
-        self.heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, e) -> (B, L, e)."""
-        q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (p h e) -> p b h l e", p=3, h=self.heads)
-        x = x + self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b h l e -> b l (h e)"))
-        return x + self.mlp(self.norm2(x))
+def _block(width: int) -> Block:
+    """timm's pre-norm transformer block, (B, L, e) -> (B, L, e): four heads where they divide e, an MLP of 2 e."""
+    heads = next(heads for heads in (4, 2, 1) if width % heads == 0)
+    return Block(width, heads, mlp_ratio=2, qkv_bias=True, norm_layer=nn.LayerNorm)
 
 
 def side_encoder(kind: str | None, *, width: int, embed: int, length: int | None) -> SideEncoder | None:
