@@ -8,6 +8,7 @@ from cm3t import bench
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_attention_is_not_slower_than_torchvisions():
     """A wide margin, for a busy machine: it falls when the fused kernel is lost (measured idle: 1.3 to 1.7)."""
     pairs = {pair.what: pair for pair in bench.attention_pairs(CPU)}

@@ -47,7 +47,13 @@ def test_command_prints_json(capsys, monkeypatch):
     assert {row["method"] for row in json.loads(capsys.readouterr().out)} == {"mhva+pt", "full"}
 
 
-@pytest.mark.parametrize("name, clip", [("video_swin_mini", (8, 96, 96)), ("video_swin_t", (8, 64, 64))])
+@pytest.mark.parametrize(
+    "name, clip",
+    [
+        ("video_swin_mini", (8, 96, 96)),
+        pytest.param("video_swin_t", (8, 64, 64), marks=pytest.mark.slow),
+    ],
+)
 def test_fvcore_with_our_handlers_counts_the_same(name, clip):
     model = create(name, method="mhva+pt", clip=clip).eval()
     found = fvcore_macs(model, clip)
@@ -55,6 +61,7 @@ def test_fvcore_with_our_handlers_counts_the_same(name, clip):
     assert set(found) == {"linear", "conv", "scaled_dot_product_attention", "einsum"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, modalities, share",
     [("mhva+pt+caa", 1, "22.3"), ("mhva+pt+caa", 2, "28.9"), ("full+caa", 1, "109.5"), ("full+caa", 2, "116.1")],
@@ -65,6 +72,7 @@ def test_modalities_bring_the_published_shares(method, modalities, share):
     assert f"{100 * cost_of('video_swin_b', method=method, side=side).share:.1f}" == share
 
 
+@pytest.mark.slow
 def test_side_tokens_are_counted_by_both_counters_alike():
     model = create("video_swin_mini", method="mhva+pt+caa").eval()
     clip, side = (8, 96, 96), {"audio": (5, 24), "flow": (3, 16)}

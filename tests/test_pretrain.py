@@ -87,6 +87,7 @@ def test_augmentation_keeps_shape_and_follows_its_generator(data):
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
     quiet = dict(log=lambda line: None)
     whole = pretrain.pretrain(RECIPE, data, _made(tmp_path / "whole"), **quiet)["model"].state_dict()
@@ -107,6 +108,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
         pretrain.pretrain(replace(RECIPE, lr=1e-2), data, tmp_path / "cut", **quiet)
 
 
+@pytest.mark.slow
 def test_publishes_what_it_scored(data, tmp_path):
     result = pretrain.pretrain(RECIPE, data, tmp_path, log=lambda line: None)
     path = pretrain.publish(RECIPE, result, data, tmp_path)

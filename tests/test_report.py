@@ -45,6 +45,7 @@ def test_markdown_is_a_table_whatever_the_cells_hold():
     assert text.splitlines() == ["| a\\|b | n |", "| --- | --- |", "| x\\|y | 1 |", "|  | 2 |"]
 
 
+@pytest.mark.slow
 def test_pages_are_the_same_bytes_twice_and_say_that_they_are_synthetic(published, monkeypatch):
     monkeypatch.setattr(report.show, "figure_2", figures.plt.figure)  # the slowest to draw
     first = {path: path.read_bytes() for path in report.write_all()}

@@ -204,6 +204,7 @@ def test_shipped_clips(shipped):
     assert 0.8 < present.float().mean() < 1 and words[present].any(-1).any(-1).float().mean() > 0.85
 
 
+@pytest.mark.slow
 def test_shipped_words_tell_o_and_c_and_shuffled_ones_nothing(shipped):
     splits = {s: shipped[s] for s in ("train", "tune", "validation", "test")}
     inputs = {s: dyad_probes.read_inputs(d, {"words"}) for s, d in splits.items()}
@@ -214,6 +215,7 @@ def test_shipped_words_tell_o_and_c_and_shuffled_ones_nothing(shipped):
     assert np.mean([mixed[s]["all"]["mse"] for s in mixed]) > 0.95
 
 
+@pytest.mark.slow
 def test_card_is_rendered_from_its_records(shipped):
     card = dyad_card.render(ROOT, config.results_dir() / "records" / "card-dyad")
     assert card == (ROOT / "README.md").read_text(encoding="utf-8")

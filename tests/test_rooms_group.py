@@ -254,6 +254,7 @@ def test_shipped_files_are_complete_and_small(shipped):
             MpiiGroupInteraction(shipped, split=split, view=view)  # refuses a list whose clips are missing
 
 
+@pytest.mark.slow
 def test_shipped_clips_are_read(shipped):
     data = MpiiGroupInteraction(shipped, split="validation", modalities=("audio",), size=96, limit=4)
     clip = data[0]

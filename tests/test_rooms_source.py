@@ -202,6 +202,7 @@ def test_thinned_assets_are_small_and_made_once(tmp_path, monkeypatch):
     assert thinned(folder, faces=200) == small and thinned(folder, faces=100) != small
 
 
+@pytest.mark.slow
 def test_motion_files_give_a_person_of_human_size():
     needs("mujoco", "pybullet_data")
     from cm3t.data.rooms import mocap

@@ -67,6 +67,7 @@ def test_runs_share_their_first_step(monkeypatch):
     assert ran().status == "ok"
 
 
+@pytest.mark.slow
 def test_sound_is_learned_where_pictures_say_nothing(monkeypatch):
     small_world(monkeypatch, Dark)
     scores = ran(epochs=10, train_clips=48, eval_clips=40).train_info["metrics"]["validation"]
