@@ -59,7 +59,8 @@ ANCHORING = (
 )
 # What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
 TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+# Choice: half a decade apart.
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 # Notebook 03: what prefix tuning adds, and the two small changes of Sec. 3.2.2.
 PT, MHVA_PT, FULL = MAIN[2], MAIN[5], MAIN[6]
