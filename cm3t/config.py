@@ -12,6 +12,23 @@ from pathlib import Path
 
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.methods import CROSS, OVERRIDES, Method, parse_method
+from cm3t.profiles import PROFILES, Profile
+from cm3t.settings import (
+    CHOICES,
+    DRAWN,
+    FILMED_AGAIN,
+    FROM_PROFILE,
+    PAPER_WEIGHTS,
+    RANGES,
+    SIDE_ONLY,
+    SIDE_SETTINGS,
+    SIDE_SWITCHES,
+    SWITCHES,
+    UNTUNED_LR,
+)
+from cm3t.sides import SIDES, sides_of
+
+__all__ = ["PROFILES", "SIDES", "ConfigError", "Profile", "RunConfig", "config_hash", "resolve", "run_id", "vision_run"]
 
 
 def _find_root() -> Path:
@@ -51,54 +68,11 @@ def cache_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """How much evidence to gather; which device does it is found, and recorded, not chosen here."""
-
-    name: str
-    purpose: str
-    seeds: tuple[int, ...]
-    train_clips: int | None  # None: all of them
-    eval_clips: int | None
-    epochs: int
-    batch_size: int
-    threads: int | None  # None: as torch finds
-    deterministic: bool
-    cell_timeout: int | None  # seconds a notebook cell may take; None: no limit
-
-
-_PROFILES = (
-    Profile(
-        name="smoke", purpose="prove that it runs; teach shapes",
-        seeds=(0,), train_clips=24, eval_clips=16, epochs=2, batch_size=8,
-        threads=1, deterministic=True, cell_timeout=120,
-    ),
-    Profile(
-        name="quick", purpose="see the effects on a laptop",
-        seeds=(0, 1), train_clips=400, eval_clips=120, epochs=5, batch_size=16,
-        threads=None, deterministic=False, cell_timeout=1800,
-    ),
-    Profile(
-        name="full", purpose="decide the claims: the released numbers",
-        seeds=(0, 1, 2, 3, 4), train_clips=None, eval_clips=None, epochs=12, batch_size=16,
-        threads=None, deterministic=False, cell_timeout=None,
-    ),
-    # Paper: Tables 1 and 4 give epochs to converge (6 to 56), no batch size, one number a row.
-    # Choice: 50 epochs, 64 clips a step, one seed.
-    Profile(
-        name="paper", purpose="the paper's own settings, on the real data",
-        seeds=(0,), train_clips=None, eval_clips=None, epochs=50, batch_size=64,
-        threads=None, deterministic=False, cell_timeout=None,
-    ),
-)  # fmt: skip
-PROFILES = {profile.name: profile for profile in _PROFILES}
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """Everything one training run depends on. A method field left None takes the method's own value."""
 
     study: str = "adhoc"  # who asked for the run: a notebook's number, or a command
-    data: str = "rooms-kitchen"  # a name of SIDES
+    data: str = "rooms-kitchen"  # a name of sides.SIDES
     root: str | None = None  # folder of the data; None: the embedded benchmark
     method: str = "mhva+pt"  # words of methods.py
     cells: int | None = None
@@ -114,7 +88,7 @@ class RunConfig:
     caa_join: str | None = None
     caa_source: str | None = None
     caa_stages: tuple[int, ...] | None = None
-    side: tuple[str, ...] = ()  # modalities beside the pictures, of SIDES; the method says how they join
+    side: tuple[str, ...] = ()  # modalities beside the pictures, of sides.SIDES; the method says how they join
     side_encoder: str = "transformer"  # what makes tokens of a modality: transformer, linear, or none
     regime: str = "steps"  # with a side: vision first and then all modalities, each apart, or all jointly
     modality_dropout: float = 0.0  # chance that a training clip goes without a modality that it has
@@ -136,6 +110,24 @@ class RunConfig:
     anchored: bool = True  # False: every clip is shifted and flipped at random, so that place tells nothing
     gap: int = 0  # 0: validation as filmed; 1-3: filmed again, ever further from training
     score_split: str = "validation"  # tune: for choosing settings; validation: scored once
+    # How clips are read. None takes what the reader of the data set takes; settings.SWITCHES says who knows what.
+    workers: int | None = None  # processes that read clips as they are needed; 0: this one; None: all in memory first
+    tune: str | None = None  # participants (of mpiigi: recordings) kept out of training: P03,P05
+    source: str | None = None  # of pictures: video or frames
+    flow: str | None = None  # compute, or read from files
+    flow_scale: str | None = None  # unified over both halves of the data set, or as stored
+    audio: str | None = None  # from the video, from the archive, or from the archive of this path
+    head: str | None = None  # verb+noun, or action: one class for each pair
+    view: int | None = None  # 0 from the front, 1 left, 2 right
+    behaviours: int | None = None  # how many of the list: 14 or 15
+    tasks: str | None = None  # talk+animals+lego+ghost, or some of them
+    seconds: float | None = None  # length of a clip, where clips are windows of a recording
+    windows: int | None = None  # the most clips of one task
+    sentences: str | None = None  # what encodes a transcript: hashing, hashing:512, sentence-transformers:MODEL
+    features: str | None = None  # files in the place of modalities, or beside them: audio=FOLDER,gaze=FILE.h5
+    sampling: str | None = None  # of frames: segments, or dense
+    jitter: bool = False  # training frames at random times of their spans, new in every epoch
+    transform: str | None = None  # augmentations of data.transforms, crop+flip+colour; with jitter
     claims: tuple[str, ...] = ()  # ids of paper.CLAIMS that this run is evidence for
 
     @property
@@ -144,54 +136,8 @@ class RunConfig:
         return parse_method(self.method, **{name: getattr(self, name) for name in OVERRIDES})
 
 
-# The modalities of each data set, and what else is read from it: pictures.
-SIDES = {
-    "rooms-kitchen": ("audio", "flow"),
-    "epic": ("audio", "flow"),
-    "rooms-group": ("audio",),
-    "mpiigi": ("audio",),
-    "rooms-dyad": ("audio", "transcript"),
-    "udiva": ("audio", "transcript"),
-}
-FILMED_AGAIN = ("rooms-kitchen", "epic")  # those whose reader knows gap levels
-CHOICES = {
-    "data": tuple(SIDES),
-    "profile": tuple(PROFILES),
-    "activation": ("relu", "tanh"),
-    "adapter_input": ("norm", "raw"),
-    "side_encoder": ("transformer", "linear", "none"),
-    "regime": ("steps", "apart", "joint"),
-    "score_split": ("validation", "tune"),
-}
-RANGES = {
-    "cells": (1, 64),
-    "match_cells": (2, 64),
-    "bottleneck": (1, 4096),
-    "reduction": (1, 4096),
-    "prefix_length": (1, 1024),
-    "scale": (-100.0, 100.0),
-    "modality_dropout": (0.0, 0.9),
-    "seed": (0, 2**31 - 1),
-    "epochs": (1, 10_000),
-    "stretch": (1, 100),
-    "batch_size": (1, 65_536),
-    "train_clips": (1, 10**9),
-    "eval_clips": (1, 10**9),
-    "lr": (1e-9, 10.0),
-    "weight_decay": (0.0, 10.0),
-    "warmup": (0.0, 0.9),
-    "frames": (1, 1024),
-    "size": (16, 2048),
-    "gap": (0, 3),
-}
-# What only runs with a side have; their first step leaves it at its default.
-SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "init")
-SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_SETTINGS)
-FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
-# Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
-UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
 # What says who asked and where the data lie, but moves no number; a method's overrides are hashed with its plugins.
-NOT_HASHED = ("study", "root", "profile", "claims", "method", *OVERRIDES)
+NOT_HASHED = ("study", "root", "profile", "claims", "method", "workers", *OVERRIDES)
 
 
 def resolve(profile: str = "smoke", **given) -> RunConfig:
@@ -208,6 +154,7 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     values = {name: coerce(name, value, types[name]) for name, value in values.items()}
     _check_choice("profile", values["profile"])
     values["method"] = parse_method(values.get("method", RunConfig.method)).name
+    _fill_paper(values)
     _fill(values)
     for name, value in values.items():
         _check_choice(name, value)
@@ -215,6 +162,7 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     config = RunConfig(**values)
     if config.gap and config.data not in FILMED_AGAIN:
         raise ConfigError(f"gap={config.gap}: {config.data} was filmed once; {', '.join(FILMED_AGAIN)} has gap levels")
+    _check_switches(config)
     _check_side(config, config.plugins)  # parsing raises where method and overrides do not agree
     return config
 
@@ -230,18 +178,45 @@ def _check_range(name: str, value) -> None:
         raise ConfigError(f"{name}={value!r} is out of range; it goes from {low:g} to {high:g}")
 
 
+def _check_switches(config: RunConfig) -> None:
+    """Does the reader of the data set know what was asked of it?"""
+    for name, known in SWITCHES.items():
+        value = getattr(config, name)
+        if value != default_of(name) and config.data not in known:
+            own = ", ".join(other for other, sets in SWITCHES.items() if config.data in sets)
+            raise ConfigError(
+                f"{name}={value!r} is for {', '.join(known)}; {config.data} knows {own or 'no such setting'}"
+            )
+    drawn = [name for name in DRAWN if getattr(config, name)]
+    if drawn and config.workers is None:
+        raise ConfigError(
+            f"{drawn[0]} draws every clip anew in every epoch, so clips must be read as they are needed: give "
+            "workers=0 (this process) or more"
+        )
+
+
+def features_of(config: RunConfig) -> dict[str, str]:
+    """{modality: file or folder} of the setting `features`; ConfigError for text that is no such list."""
+    pairs = [word.strip().partition("=") for word in (config.features or "").split(",") if word.strip()]
+    for name, _, path in pairs:
+        if not name.isidentifier() or not path:
+            raise ConfigError(f"features={config.features!r}: write MODALITY=FILE, more of them with commas")
+    return {name: path for name, _, path in pairs}
+
+
 def _check_side(config: RunConfig, method: Method) -> None:
     """Do the modalities exist, and does the method say how they join?"""
+    sides = tuple(dict.fromkeys((*sides_of(config.data, config.root), *features_of(config))))
     for name in config.side:
-        if name not in SIDES[config.data]:
-            raise ConfigError(f"side: {config.data} has no modality {name!r}; {nearest(name, SIDES[config.data])}")
+        if name not in sides:
+            raise ConfigError(f"side: {config.data} has no modality {name!r}; {nearest(name, sides)}")
     if config.side and method.cross is None:
         words = ", ".join(f"{method.name}+{word}" for word in CROSS)
         raise ConfigError(
             f"side={config.side} was given, but method {method.name!r} does not say how it joins; write {words}"
         )
     if method.cross is not None and not config.side:
-        known = ", ".join(SIDES[config.data])
+        known = ", ".join(sides)
         raise ConfigError(f"method {method.name!r} joins modalities, and none is given: side=..., of {known}")
     for name in SIDE_SETTINGS:
         if not config.side and (value := getattr(config, name)) != default_of(name):
@@ -251,6 +226,17 @@ def _check_side(config: RunConfig, method: Method) -> None:
             f"regime='apart' needs cross-attention adapters that can be trained each by itself; {method.name!r} has "
             "none: add mhva, or take caa_join='add' (only caa has them)"
         )
+
+
+def _fill_paper(values: dict) -> None:
+    """What a profile names beside the amount of evidence, where it was not given: data, backbone, and its weights."""
+    profile = PROFILES[values["profile"]]
+    if profile.backbone:
+        values["data"] = values.get("data") or profile.data
+        values["backbone"] = values.get("backbone") or profile.backbone
+        values.setdefault("weights", PAPER_WEIGHTS.get(values["backbone"], default_of("weights")))
+    if values.get("workers") is None:
+        values["workers"] = profile.workers
 
 
 def _fill(values: dict) -> None:
@@ -263,6 +249,8 @@ def _fill(values: dict) -> None:
     if not given:
         values["epochs"] *= values["stretch"]
     values["side"] = tuple(sorted(set(values["side"])))
+    if not values["side"]:
+        values |= {name: default_of(name) for name in SIDE_SWITCHES}
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:

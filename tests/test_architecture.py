@@ -18,12 +18,14 @@ PACKAGE = Path(cm3t.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # The generator of rooms is a program, kept beside the readers of what it writes; nothing below may need it.
 LAYERS = (
-    {"config", "coerce", "methods"},
+    {"config", "coerce", "methods", "profiles", "settings", "sides"},
     {"plugins", "backbones", "data", "metrics"},
     {"attach", "challenge", "modality", "model", "plugin_file", "saving", "stages", "summary"},
     {
         "train",
         "loop",
+        "contrastive",
+        "model_card",
         "pretrain",
         "cost",
         "records",
@@ -31,6 +33,7 @@ LAYERS = (
         "stats",
         "study",
         "plans",
+        "published",
         "tasks",
         "sets",
         "controls",
@@ -38,7 +41,20 @@ LAYERS = (
         "evaluate",
         "extract",
     },
-    {"run", "report", "ledger", "figures", "curves", "show", "show_side", "notebooks", "exercises", "rooms", "bench"},
+    {
+        "run",
+        "report",
+        "ledger",
+        "figures",
+        "curves",
+        "show",
+        "show_side",
+        "show_budget",
+        "notebooks",
+        "exercises",
+        "rooms",
+        "bench",
+    },
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})

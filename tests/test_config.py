@@ -180,3 +180,46 @@ def test_a_stretched_run_has_a_multiple_of_the_profiles_epochs():
     plain, long = resolve("quick"), resolve("quick", stretch=2)
     assert long.epochs == 2 * plain.epochs and config_hash(long) != config_hash(plain)
     assert resolve("quick", stretch=2, epochs=3).epochs == 3
+
+
+def test_how_data_are_read_is_asked_of_who_knows_it():
+    found = resolve(data="epic", source="frames", head="action", workers="2", jitter="yes", transform="crop+flip")
+    assert (found.source, found.head, found.workers, found.jitter) == ("frames", "action", 2, True)
+    for given, words in (
+        ({"view": 1}, ["view=1 is for mpiigi, rooms-group; rooms-kitchen knows tune, source"]),
+        ({"data": "udiva", "head": "action"}, ["head='action' is for epic", "udiva knows", "windows"]),
+        ({"data": "epic", "source": "mp4"}, ["source='mp4'", "frames, video"]),
+        ({"jitter": True}, ["jitter draws every clip anew", "workers=0"]),
+        ({"transform": "flip"}, ["transform draws"]),
+        ({"data": "mpiigi", "behaviours": 16}, ["out of range"]),
+        ({"features": "audio", "side": "audio", "method": "mhva+caa"}, ["features='audio'", "MODALITY=FILE"]),
+    ):
+        with pytest.raises(ConfigError) as error:
+            resolve(**given)
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_modalities_of_features_are_modalities():
+    given = dict(data="epic", method="mhva+pt+caa", features="gaze=some/gaze.h5, audio=a")
+    found = resolve(side="gaze,flow", **given)
+    assert found.side == ("flow", "gaze") and config.features_of(found) == {"gaze": "some/gaze.h5", "audio": "a"}
+    assert vision_run(found).features is None
+    with pytest.raises(ConfigError, match="no modality 'depth'.*gaze"):
+        resolve(side="depth", **given)
+
+
+def test_what_only_a_side_needs_is_left_out_without_one_and_workers_move_no_number():
+    assert config_hash(resolve(data="epic", audio="archive", flow="files")) == config_hash(resolve(data="epic"))
+    assert config_hash(resolve(workers=0)) == config_hash(resolve(workers=4)) == config_hash(resolve())
+    moved = [{}, {"source": "frames"}, {"head": "action"}, {"sampling": "dense"}, {"tune": "P01"}]
+    assert len({config_hash(resolve(data="epic", **change)) for change in moved}) == len(moved)
+
+
+def test_the_paper_profile_names_data_backbone_and_weights():
+    found = resolve("paper")
+    assert (found.data, found.backbone, found.weights, found.workers) == ("epic", "video_swin_b", "kinetics400", 8)
+    assert resolve("paper", backbone="clip_b").weights == "openai"
+    mine = resolve("paper", data="udiva", backbone="video_swin_mini", weights=None, workers=0)
+    assert (mine.data, mine.weights, mine.workers) == ("udiva", None, 0)
+    assert resolve("paper", backbone="video_swin_mini").weights == "default"
+    assert resolve("full").workers is None and resolve("full").data == "rooms-kitchen"

@@ -1,0 +1,82 @@
+"""What the settings of a run may be: tables of names and ranges, which `config.resolve` checks against."""
+
+from cm3t.profiles import PROFILES
+from cm3t.sides import SIDES
+
+FILMED_AGAIN = ("rooms-kitchen", "epic")  # those whose reader knows gap levels
+KITCHENS, GROUPS, DYADS = ("epic", "rooms-kitchen"), ("mpiigi", "rooms-group"), ("udiva", "rooms-dyad")
+# How a data set is read: which of them know the setting. Most are arguments of its reader, by the same name.
+SWITCHES = {
+    "tune": (*KITCHENS, *GROUPS, *DYADS),
+    "source": KITCHENS,
+    "flow": KITCHENS,
+    "flow_scale": KITCHENS,
+    "audio": KITCHENS,
+    "head": KITCHENS,
+    "view": GROUPS,
+    "behaviours": GROUPS,
+    "tasks": DYADS,
+    "seconds": DYADS,
+    "windows": DYADS,
+    "sentences": DYADS,
+    "features": (*KITCHENS, *GROUPS, *DYADS),
+    "sampling": (*KITCHENS, *GROUPS, *DYADS),
+    "jitter": (*KITCHENS, *GROUPS, *DYADS),
+    "transform": (*KITCHENS, *GROUPS, *DYADS),
+}
+SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sentences", "features")  # without a side they change nothing
+DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read as they are needed
+
+CHOICES = {
+    "data": tuple(SIDES),
+    "profile": tuple(PROFILES),
+    "activation": ("relu", "tanh"),
+    "adapter_input": ("norm", "raw"),
+    "side_encoder": ("transformer", "linear", "none"),
+    "regime": ("steps", "apart", "joint"),
+    "score_split": ("validation", "tune"),
+    "source": ("video", "frames"),
+    "flow": ("compute", "files"),
+    "flow_scale": ("unified", "stored"),
+    "head": ("verb+noun", "action"),
+    "sampling": ("segments", "dense"),
+}
+RANGES = {
+    "cells": (1, 64),
+    "match_cells": (2, 64),
+    "bottleneck": (1, 4096),
+    "reduction": (1, 4096),
+    "prefix_length": (1, 1024),
+    "scale": (-100.0, 100.0),
+    "modality_dropout": (0.0, 0.9),
+    "seed": (0, 2**31 - 1),
+    "epochs": (1, 10_000),
+    "stretch": (1, 100),
+    "batch_size": (1, 65_536),
+    "train_clips": (1, 10**9),
+    "eval_clips": (1, 10**9),
+    "lr": (1e-9, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "warmup": (0.0, 0.9),
+    "frames": (1, 1024),
+    "size": (16, 2048),
+    "gap": (0, 3),
+    "workers": (0, 1024),
+    "view": (0, 2),
+    "behaviours": (14, 15),
+    "seconds": (0.1, 3600.0),
+    "windows": (1, 10**6),
+}
+# What only runs with a side have; their first step leaves it at its default.
+SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "init")
+SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_SETTINGS, *SIDE_SWITCHES)
+FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
+# Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
+UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
+# Paper: Tables 1 and 6 name the pretraining: Kinetics-400 of Video Swin-B and ViViT-B, CLIP, ImageNet-21K of ViT-B.
+PAPER_WEIGHTS = {
+    "video_swin_b": "kinetics400",
+    "vivit_b": "kinetics400",
+    "clip_b": "openai",
+    "vit_b": "imagenet21k-imagenet1k",
+}

@@ -1,0 +1,25 @@
+"""Which modalities each data set has beside its pictures."""
+
+from pathlib import Path
+
+SIDES = {
+    "rooms-kitchen": ("audio", "flow"),
+    "epic": ("audio", "flow"),
+    "rooms-group": ("audio",),
+    "mpiigi": ("audio",),
+    "rooms-dyad": ("audio", "transcript"),
+    "udiva": ("audio", "transcript"),
+    "folder": ("audio", "flow", "transcript"),  # and features of any name: `sides_of`
+}
+FEATURES = "features"  # the folder of a user's own modalities: ROOT/features/<name>, or <name>.h5
+ARCHIVES = (".h5", ".hdf5")
+
+
+def sides_of(data: str, root: str | Path | None = None) -> tuple[str, ...]:
+    """The modalities of a data set; those of a folder (or of its labels' file) include what lies in ROOT/features."""
+    if data != "folder" or root is None:
+        return SIDES[data]
+    root = Path(root).expanduser()
+    found = list(((root if root.is_dir() else root.parent) / FEATURES).glob("*"))
+    own = {path.name for path in found if path.is_dir()} | {path.stem for path in found if path.suffix in ARCHIVES}
+    return (*SIDES[data], *sorted(name for name in own - set(SIDES[data]) if name.isidentifier()))
