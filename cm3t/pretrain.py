@@ -1,8 +1,9 @@
-"""Supervised pretraining of a mini backbone on the source set: `python -m cm3t.pretrain --backbone video_swin_mini`.
+"""Pretraining of a mini backbone on the source set: `python -m cm3t.pretrain --backbone video_swin_mini`.
 
-The paper's backbones come pretrained on Kinetics-400 with labels; ours learn the source set the same way. The result
-is a safetensors file, a JSON record (curves, accuracy by kind of class) and a model card. Interrupted at any point, the
-same command goes on from the last finished epoch.
+The paper's backbones come pretrained on Kinetics-400 with labels; ours learn the source set the same way, or, in the
+place of CLIP's, by captions (`--protocol contrastive`). The result is a safetensors file, a JSON record (curves,
+accuracy by kind of class) and a model card. Stopped at any point, the same command goes on from at most two minutes
+before it, to the same weights.
 """
 
 import argparse
@@ -18,12 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
-from cm3t import records
-from cm3t.backbones import NAMES, backbone
+from cm3t import contrastive, records
+from cm3t.backbones import NAMES, backbone, clip_of
 from cm3t.backbones import weights as weights_file
 from cm3t.config import ROOT
 from cm3t.data.clip import normalise
 from cm3t.data.source import SourceSet
+from cm3t.model_card import model_card
+
+SAVE_EVERY = 120.0  # seconds
+# Choice: plain transformers take a smaller rate, and more of their epochs at the small size, where one costs a third.
+DEFAULTS = {
+    "vivit_mini": {"epochs": 30, "lr": 1e-3, "small": 0.7},
+    "clip_mini": {"epochs": 24, "lr": 1e-3, "small": 0.75},
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Recipe:
     """How to pretrain. Choice throughout: the paper takes its backbones as they come."""
 
     backbone: str = "video_swin_mini"
+    protocol: str = "supervised"  # or contrastive, with captions
     epochs: int = 20
     batch: int = 32
     lr: float = 1.5e-3
@@ -41,6 +51,11 @@ class Recipe:
     crop: float = 0.5  # smallest area of a random crop
     frames: int = 8
     seed: int = 0
+
+    @property
+    def stem(self) -> str:
+        """Name of what is made: the backbone's, and the protocol's where it is not the usual one."""
+        return self.backbone if self.protocol == "supervised" else f"{self.backbone}-{self.protocol}"
 
 
 def augment(clips: Tensor, recipe: Recipe, side: int, rng: torch.Generator) -> Tensor:
@@ -77,6 +92,8 @@ def predict(model: nn.Module, data: SourceSet, index: Tensor, recipe: Recipe) ->
     """Predicted classes (m,) of the clips at `index`."""
     model.eval()
     side = model.clip[1]
+    if not len(index):  # a trial with --limit may hold none out
+        return torch.empty(0, dtype=torch.long)
     batches = index.split(64)
     return torch.cat([model(normalise(centre(data.frames[i], recipe.frames, side))).argmax(1) for i in batches])
 
@@ -90,19 +107,60 @@ def score(predicted: Tensor, data: SourceSet, index: Tensor) -> dict[str, float]
     }
 
 
-def train_epoch(model, optimiser, schedule, data: SourceSet, index: Tensor, recipe: Recipe, epoch: int) -> dict:
-    """One pass over the clips at `index`; returns mean loss and training top-1."""
+def start(recipe: Recipe, data: SourceSet) -> nn.Module:
+    """What is trained: the backbone with a classifier, or with a text tower beside it."""
+    if recipe.protocol == "contrastive":
+        return contrastive.Towers(recipe.backbone)
+    return backbone(recipe.backbone, num_classes=len(data.classes))
+
+
+def classifier(model: nn.Module, data: SourceSet) -> nn.Module:
+    """The backbone with a classifier of the source's classes, the trained one or one of text: to score, to publish."""
+    if not isinstance(model, contrastive.Towers):
+        return model
+    kinds = data.annotations.drop_duplicates("label").sort_values("label")["kind"]
+    return contrastive.zero_shot(model, data.classes, list(kinds))
+
+
+def objective(
+    model: nn.Module, video: Tensor, batch: Tensor, data: SourceSet, recipe: Recipe, rng: torch.Generator
+) -> tuple[Tensor, int]:
+    """(loss, how many clips were told right) of videos (B, 3, T, H, W), the clips `batch` (B,) of the source set."""
+    label = data.labels[batch]
+    if recipe.protocol == "contrastive":
+        rows = data.annotations.iloc[batch.numpy()]
+        choices = [contrastive.captions(*pair) for pair in zip(rows["class"], rows["kind"], strict=True)]
+        drawn = torch.randint(2**31, (len(choices),), generator=rng).tolist()
+        similar = model(video, [texts[n % len(texts)] for texts, n in zip(choices, drawn, strict=True)])
+        return contrastive.symmetric_loss(similar, label), int((label[similar.argmax(1)] == label).sum())
+    logits = model(video)
+    loss = F.cross_entropy(logits, label, label_smoothing=recipe.smoothing)
+    return loss, int((logits.argmax(1) == label).sum())
+
+
+def train_epoch(
+    model, optimiser, schedule, data: SourceSet, index: Tensor, recipe: Recipe, epoch: int, within=None, save=None
+) -> dict:
+    """One pass over the clips at `index`; returns mean loss and training top-1.
+
+    `save` is called every two minutes with what `within` must be for the pass to go on from there.
+    """
     rng = torch.Generator().manual_seed(recipe.seed * 10_000 + epoch)
     torch.manual_seed(rng.initial_seed())  # stochastic depth draws from the global generator
-    side = model.clip[1]
+    side = clip_of(recipe.backbone)[1]
     if epoch < recipe.small * recipe.epochs:
         side = side * 2 // 3
     model.train()
-    loss_sum, right = 0.0, 0
-    for batch in index[torch.randperm(len(index), generator=rng)].split(recipe.batch):
-        video, label = normalise(augment(data.frames[batch], recipe, side, rng)), data.labels[batch]
-        logits = model(video)
-        loss = F.cross_entropy(logits, label, label_smoothing=recipe.smoothing)
+    batches = index[torch.randperm(len(index), generator=rng)].split(recipe.batch)
+    first, loss_sum, right = 0, 0.0, 0
+    if within:
+        first, loss_sum, right = within["step"], within["loss_sum"], within["right"]
+        rng.set_state(within["rng"])
+        torch.set_rng_state(within["torch"])
+    saved = time.monotonic()
+    for step, batch in enumerate(batches[first:], start=first + 1):
+        video = normalise(augment(data.frames[batch], recipe, side, rng))
+        loss, hits = objective(model, video, batch, data, recipe, rng)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}; lower --lr (now {recipe.lr})")
         optimiser.zero_grad()
@@ -111,7 +169,11 @@ def train_epoch(model, optimiser, schedule, data: SourceSet, index: Tensor, reci
         optimiser.step()
         schedule.step()
         loss_sum += loss.item() * len(batch)
-        right += (logits.argmax(1) == label).sum().item()
+        right += hits
+        if save and time.monotonic() - saved >= SAVE_EVERY:
+            states = {"rng": rng.get_state(), "torch": torch.get_rng_state()}
+            save({"step": step, "loss_sum": loss_sum, "right": right} | states)
+            saved = time.monotonic()
     return {"loss": loss_sum / len(index), "train_top1": right / len(index)}
 
 
@@ -130,39 +192,54 @@ def optimisation(model: nn.Module, recipe: Recipe, steps: int):
 
 
 def pretrain(recipe: Recipe, data: SourceSet, out: Path, *, log=print) -> dict:
-    """Train to the end (resuming from `out`/checkpoint.pt) and return {recipe, epochs, validation, seconds}."""
+    """Train to the end, resuming from the checkpoint in `out`; returns the classifier as "model", and the history."""
     torch.manual_seed(recipe.seed)
-    model = backbone(recipe.backbone, num_classes=len(data.classes))
+    model = start(recipe, data)
     train, held_out = data.split("train"), data.split("validation")
     optimiser, schedule = optimisation(model, recipe, recipe.epochs * math.ceil(len(train) / recipe.batch))
     parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
-    checkpoint, history = out / "checkpoint.pt", []
+    checkpoint, history, within = out / f"{recipe.stem}.checkpoint.pt", [], None
     if checkpoint.is_file():
         saved = torch.load(checkpoint, weights_only=True)
         if saved["recipe"] != asdict(recipe):
             raise ValueError(f"{checkpoint} belongs to another recipe; remove it or choose another --out")
-        history = saved["history"]
+        history, within = saved["history"], saved["within"]
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-        log(f"resuming after epoch {len(history)}")
-    for epoch in range(len(history), recipe.epochs):
-        start = time.monotonic()
-        row = {"epoch": epoch + 1} | train_epoch(model, optimiser, schedule, data, train, recipe, epoch)
-        if (epoch + 1) % 5 == 0 or epoch + 1 == recipe.epochs:
-            row["validation"] = score(predict(model, data, held_out, recipe), data, held_out)
-        row |= {"seconds": time.monotonic() - start, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        history.append(row)
-        left = row["seconds"] * (recipe.epochs - epoch - 1) / 60
-        held = f"  held out {row['validation']['all']:.3f}" if "validation" in row else ""
-        log(
-            f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.3f}  train {row['train_top1']:.3f}{held}"
-            f"  {row['seconds']:.0f} s  ETA {left:.0f} min"
-        )
+        log(f"resuming after epoch {len(history)}" + (f" and {within['step']} steps" if within else ""))
+
+    def save(within: dict | None) -> None:
         state = {name: part.state_dict() for name, part in parts.items()}
-        partial = checkpoint.with_suffix(".tmp")
-        torch.save(state | {"history": history, "recipe": asdict(recipe)}, partial)
-        partial.replace(checkpoint)
-    return {"model": model, "history": history}
+        unfinished = checkpoint.with_suffix(".tmp")
+        torch.save(state | {"history": history, "within": within, "recipe": asdict(recipe)}, unfinished)
+        unfinished.replace(checkpoint)
+
+    for epoch in range(len(history), recipe.epochs):
+        began = time.monotonic() - (within["seconds"] if within else 0)
+
+        def save_within(found: dict, began=began) -> None:
+            save(found | {"seconds": time.monotonic() - began})
+
+        row = {"epoch": epoch + 1}
+        row |= train_epoch(model, optimiser, schedule, data, train, recipe, epoch, within, save_within)
+        if (epoch + 1) % 5 == 0 or epoch + 1 == recipe.epochs:
+            row["validation"] = score(predict(classifier(model, data), data, held_out, recipe), data, held_out)
+        row |= {"seconds": time.monotonic() - began, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        history.append(row)
+        within = None
+        save(None)
+        log(_line(row, recipe))
+    return {"model": classifier(model, data), "history": history}
+
+
+def _line(row: dict, recipe: Recipe) -> str:
+    """What is printed of an epoch."""
+    left = row["seconds"] * (recipe.epochs - row["epoch"]) / 60
+    held = f"  held out {row['validation']['all']:.3f}" if "validation" in row else ""
+    return (
+        f"epoch {row['epoch']}/{recipe.epochs}  loss {row['loss']:.3f}  train {row['train_top1']:.3f}{held}"
+        f"  {row['seconds']:.0f} s  ETA {left:.0f} min"
+    )
 
 
 def publish(recipe: Recipe, result: dict, data: SourceSet, out: Path) -> Path:
@@ -170,9 +247,10 @@ def publish(recipe: Recipe, result: dict, data: SourceSet, out: Path) -> Path:
 
     The record scores the weights as they were written, read back from the file.
     """
-    path = out / f"{recipe.backbone}.safetensors"
+    path = out / f"{recipe.stem}.safetensors"
     model, history = result["model"], result["history"]
-    digest = weights_file.save(model, path, metadata={"backbone": recipe.backbone, "classes": data.classes})
+    about = {"backbone": recipe.backbone, "protocol": recipe.protocol, "classes": data.classes}
+    digest = weights_file.save(model, path, metadata=about)
     check = backbone(recipe.backbone, num_classes=len(data.classes), weights=path)
     held_out = data.split("validation")
     predicted = predict(check, data, held_out, recipe)
@@ -181,13 +259,14 @@ def publish(recipe: Recipe, result: dict, data: SourceSet, out: Path) -> Path:
         "status": "ok",
         "epochs": history,
         "seconds": sum(row["seconds"] for row in history),
+        "threads": torch.get_num_threads(),
         "clips": {name: len(data.split(name)) for name in ("train", "validation")},
         "metrics": {"validation": {"top1": score(predicted, data, held_out)}},
         "classes": per_class(predicted, data, held_out),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     meta_info = records.provenance(data=data.digest, weights=digest)
-    record = records.Record(f"pretrain--{recipe.backbone}", run_info, train_info, meta_info)
+    record = records.Record(f"pretrain--{recipe.stem}", run_info, train_info, meta_info)
     records.save_record(record, out)
     path.with_suffix(".md").write_text(model_card(record), encoding="utf-8")
     return path
@@ -200,57 +279,21 @@ def per_class(predicted: Tensor, data: SourceSet, index: Tensor) -> dict[str, fl
     return {name: round(right[labels == k].mean().item(), 4) for k, name in enumerate(data.classes)}
 
 
-def model_card(record: records.Record) -> str:
-    """The model card, Markdown, of a pretraining record: every number in it is the record's."""
-    train, config = record.train_info, record.run_info["config"]
-    top1, clips, meta = train["metrics"]["validation"]["top1"], train["clips"], record.meta_info
-    kinds = " ".join(f"| {kind} | {100 * value:.1f} % |\n" for kind, value in top1.items()).replace("\n ", "\n")
-    worst = sorted(train["classes"].items(), key=lambda item: item[1])
-    curve = [row for row in train["epochs"] if "validation" in row]
-    curve = "".join(
-        f"| {row['epoch']} | {row['loss']:.2f} | {100 * row['train_top1']:.1f} % | "
-        f"{100 * row['validation']['all']:.1f} % |\n"
-        for row in curve
-    )
-    return f"""# {config["backbone"]}: weights of the frozen backbone
-
-{train["parameters"]:,} parameters with the {len(train["classes"])}-class head, stored as float16. Pretrained from
-random weights, supervised, on the **synthetic** source set that `python -m cm3t.data.rooms source` renders
-({clips["train"]} training and {clips["validation"]} held-out clips, disjoint in rollouts). Not trained on real video:
-good for the embedded benchmark, for teaching and for tests, and for nothing else.
-
-| held-out top-1 (chance {100 / len(train["classes"]):.1f} %) | |
-|---|---|
-{kinds}
-Hardest classes: {", ".join(f"{name} {100 * value:.0f} %" for name, value in worst[:8])}.
-
-| epoch | loss | train top-1 (augmented) | held-out top-1 |
-|---|---|---|---|
-{curve}
-Held-out clips are always scored at full size; the first {100 * config["small"]:.0f} % of the epochs train on two thirds
-of it, which those scores feel.
-
-Recipe: {", ".join(f"{name} {value}" for name, value in config.items() if name != "backbone")}.
-It took {train["seconds"] / 60:.0f} minutes on {meta["hardware"]["cores"]} cores ({meta["hardware"]["cpu"]}).
-Source digest `{meta["digests"]["data"]}`, weights digest `{meta["digests"]["weights"]}`.
-Reproduce, within seed noise:
-`python -m cm3t.data.rooms source && python -m cm3t.pretrain --backbone {config["backbone"]}`.
-"""
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m cm3t.pretrain`."""
     parser = argparse.ArgumentParser(prog="python -m cm3t.pretrain", description=__doc__.split("\n")[0])
     parser.add_argument("--backbone", default="video_swin_mini", choices=[n for n in NAMES if n.endswith("mini")])
-    parser.add_argument("--protocol", default="supervised", choices=["supervised"])
+    parser.add_argument("--protocol", default="supervised", choices=["supervised", "contrastive"])
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "source", help="the generated source set")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "local" / "pretrain")
     parser.add_argument("--limit", type=int, help="at most this many clips a class (to try the recipe)")
     for field in fields(Recipe):
-        if field.name != "backbone":
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+        if field.name not in ("backbone", "protocol"):
+            words = f"{field.default}, unless the backbone has its own"
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), help=words)
     given = vars(parser.parse_args(argv))
-    recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
+    chosen = {field.name: value for field in fields(Recipe) if (value := given[field.name]) is not None}
+    recipe = Recipe(**DEFAULTS.get(given["backbone"], {}) | chosen)
     given["out"].mkdir(parents=True, exist_ok=True)
     data = SourceSet(given["data"], limit=given["limit"])
     print(f"{len(data.labels)} clips of {len(data.classes)} classes", flush=True)

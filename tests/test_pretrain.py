@@ -88,27 +88,39 @@ def test_augmentation_keeps_shape_and_follows_its_generator(data):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
-    quiet = dict(log=lambda line: None)
-    whole = pretrain.pretrain(RECIPE, data, _made(tmp_path / "whole"), **quiet)["model"].state_dict()
-    real = pretrain.train_epoch
+def interrupted(monkeypatch, *, steps: int):
+    """Stop training by Ctrl-C after so many steps, once."""
+    real, left = pretrain.objective, [steps]
 
     def killed(*arguments):
-        if arguments[-1] == 1:
+        left[0] -= 1
+        if left[0] == -1:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(pretrain, "train_epoch", killed)
+    monkeypatch.setattr(pretrain, "objective", killed)
+
+
+@pytest.mark.parametrize("backbone, protocol", [("video_swin_mini", "supervised"), ("clip_mini", "contrastive")])
+def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch, backbone, protocol):
+    """Stopped in the middle of the second epoch, of three steps each; the checkpoint is that of the fourth step."""
+    recipe, quiet = replace(RECIPE, backbone=backbone, protocol=protocol, small=1.0), dict(log=lambda line: None)
+    whole = pretrain.pretrain(recipe, data, _made(tmp_path / "whole"), **quiet)
+    interrupted(monkeypatch, steps=4)
+    monkeypatch.setattr(pretrain, "SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(RECIPE, data, _made(tmp_path / "cut"), **quiet)
-    monkeypatch.setattr(pretrain, "train_epoch", real)
-    resumed = pretrain.pretrain(RECIPE, data, tmp_path / "cut", **quiet)["model"].state_dict()
-    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+        pretrain.pretrain(recipe, data, _made(tmp_path / "cut"), **quiet)
+    lines = []
+    resumed = pretrain.pretrain(recipe, data, tmp_path / "cut", log=lines.append)
+    assert lines[0] == "resuming after epoch 1 and 1 steps"
+    state = resumed["model"].state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in whole["model"].state_dict().items())
+    for first, second in zip(whole["history"], resumed["history"], strict=True):
+        assert (first["loss"], first["train_top1"]) == (second["loss"], second["train_top1"])
     with pytest.raises(ValueError, match="another recipe"):
-        pretrain.pretrain(replace(RECIPE, lr=1e-2), data, tmp_path / "cut", **quiet)
+        pretrain.pretrain(replace(recipe, lr=1e-2), data, tmp_path / "cut", **quiet)
 
 
-@pytest.mark.slow
 def test_publishes_what_it_scored(data, tmp_path):
     result = pretrain.pretrain(RECIPE, data, tmp_path, log=lambda line: None)
     path = pretrain.publish(RECIPE, result, data, tmp_path)

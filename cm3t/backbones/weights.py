@@ -20,25 +20,36 @@ class WeightsError(ValueError):
     """A weights file that is missing, unsafe, or does not fit the backbone; the message lists what differs."""
 
 
-def shipped(name: str) -> Path:
-    """Path of the weights that ship for backbone `name`; raises WeightsError where none do."""
-    path = Path(str(files("cm3t") / "weights" / f"{name}.safetensors"))
-    if not path.is_file():
+PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
+
+
+def shipped(name: str, protocol: str = "supervised") -> Path:
+    """Path of the weights that ship for backbone `name`; raises WeightsError where none do, with the remedy."""
+    file = name if protocol == "supervised" else f"{name}-{protocol}"
+    path = Path(str(files("cm3t") / "weights" / f"{file}.safetensors"))
+    if path.is_file():
+        return path
+    if not name.endswith("_mini"):
         raise WeightsError(
             f"no weights ship for {name!r}: weights='default' is for the mini backbones; "
             "give a safetensors file, or None for random weights"
         )
-    return path
+    raise WeightsError(
+        f"no {protocol} weights ship for {name!r}. Make them (hours on a CPU, resumable):\n"
+        f"  python -m cm3t.data.rooms source && python -m cm3t.pretrain --backbone {name} --protocol {protocol}\n"
+        f"and put the result at cm3t/weights/{file}.safetensors, or name it: --weights FILE; None is random weights"
+    )
 
 
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
 
-    Raises WeightsError where nothing of the kind is known or can be had, with what to download and where to put it.
+    The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
+    where nothing of the kind is known or can be had, with what to download and where to put it.
     """
     text = str(weights)
-    if text == "default":
-        return shipped(name)
+    if text == "default" or text in PROTOCOLS:
+        return shipped(name, PROTOCOLS[0] if text == "default" else text)
     known = names.NAMED.get(name, {})
     if text in known:
         try:
