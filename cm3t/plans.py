@@ -57,6 +57,11 @@ ANCHORING = (
     Variant("shared, equal parameters, not anchored", WIDE | {"anchored": False}),
     Variant("MHVA, not anchored", MHVA.settings | {"anchored": False}),
 )
+# What the others are to be read against; not tuned themselves.
+REFERENCES = (
+    Variant("linear probe, untrained backbone", {"method": "linear", "weights": None}),
+    Variant("all from random weights", {"method": "scratch"}),
+)
 # What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
 TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)
 # Choice: half a decade apart.
@@ -161,6 +166,7 @@ STUDIES = {
         "bottleneck": BOTTLENECK,
         "cells": CELLS,
         "anchoring": ANCHORING,
+        "references": REFERENCES,
         "tuning": TUNED,
     },
     "03": {"prefixes": PREFIXES, "activation": ACTIVATION, "scale": SCALE, "length": LENGTH},

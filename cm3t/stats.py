@@ -16,12 +16,12 @@ SCORE = "validation.all.action_top1"
 # What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
 PLAIN |= {name: getattr(RunConfig, name) for name in ("side", "regime", "modality_dropout", "init", "stretch")}
-# These too, where a frame holds several: the embedded kitchen with its own backbone, and all its training clips.
-USUAL = {"data": RunConfig.data, "backbone": RunConfig.backbone, "train_clips": None}
+# These too, where a frame holds several: the embedded kitchen, its own backbone and weights, and all training clips.
+USUAL = {"data": RunConfig.data, "backbone": RunConfig.backbone, "weights": RunConfig.weights, "train_clips": None}
 
 # What makes two runs rows of one table cell, and the settings that may tell them apart unseen.
 SAME = ("method", *PLAIN, *USUAL)
-UNNAMED = ("lr", "epochs", "batch_size", "eval_clips", "weights", "weight_decay", "warmup", "frames", "size")
+UNNAMED = ("lr", "epochs", "batch_size", "eval_clips", "weight_decay", "warmup", "frames", "size")
 
 
 @dataclass(frozen=True)

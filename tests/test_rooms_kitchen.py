@@ -333,6 +333,30 @@ def test_card_says_what_the_files_say(scripts, tmp_path):
     assert "26.0 ± 1.4" in card.render(tmp_path, records)
 
 
+def test_card_takes_the_bounds_from_the_studys_own_runs(tmp_path, make_record):
+    from cm3t.records import save_record
+
+    for seed in range(3):
+        for method, score in (("linear", 30.0 + seed), ("full", 60.0 + 2 * seed), ("mhva", 55.0)):
+            save_record(make_record("full", method=method, score=score, seed=seed), tmp_path)
+        save_record(make_record("full", method="linear", score=12.0, seed=seed, weights=None), tmp_path)
+        save_record(make_record("full", method="full", score=1.0, seed=seed, train_clips=150), tmp_path)
+        save_record(make_record("full", method="full", score=2.0, seed=seed, score_split="tune"), tmp_path)
+    found = card.difficulty(tmp_path / "none", tmp_path)
+    assert {m: list(splits["validation"]["action"].values()) for m, splits in found.items()} == {
+        "full": [60.0, 62.0, 64.0],
+        "linear": [30.0, 31.0, 32.0],
+        "linear, untrained": [12.0] * 3,
+    }
+    assert "31.0 points above" in card.separation(found) and "of 1.0 over 3 of them: 31 times" in card.separation(found)
+    assert card.separation({}) == ""
+    stale = make_record("full", method="scratch", score=5.0)
+    stale.meta_info["digests"]["data"] = "e" * 12
+    save_record(stale, tmp_path)
+    with pytest.raises(ValueError, match="different data"):
+        card.difficulty(tmp_path / "none", tmp_path)
+
+
 # --- the simulator -----------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_stage_draws_what_the_script_says(tmp_path):

@@ -95,7 +95,7 @@ def test_the_equal_adapter_has_mhvas_parameters_to_within_its_biases():
 def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_record):
     monkeypatch.setattr(settings_of, "ROOT", tmp_path)
     for c in plan.configs("02", "full", groups=["tuning"]):
-        score = 50 - abs(c.lr - (3e-3 if c.match_cells else 3e-2)) * 100
+        score = 50 - abs(c.lr - (3e-3 if c.match_cells else 1e-1)) * 100
         record = make_record(score=score, **c.__dict__)
         save_record(record, records_dir("full"))
     winners = plan.release_rates(to_frame(load_all(records_dir("full"))))
@@ -103,12 +103,12 @@ def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_r
     assert winners["rooms-kitchen/video_swin_mini/mhva"]["at_edge"] is True
     assert json.loads((tmp_path / "results" / "tuning.json").read_text()) == winners
     rates = {c.match_cells: c.lr for c in plan.configs("02", "smoke")}
-    assert rates == {None: 3e-2, 2: 3e-3}
+    assert rates == {None: 1e-1, 2: 3e-3}
 
 
 def test_unequal_tuning_is_refused_by_name(make_record):
     few = [make_record(**c.__dict__) for c in plan.configs("02", "full", groups=["tuning"])[:-1]]
-    with pytest.raises(ValueError, match="unequal tuning.*match_cells=2: 0.03"):
+    with pytest.raises(ValueError, match="unequal tuning.*match_cells=2: 0.1"):
         plan.best_rates(to_frame(few))
     with pytest.raises(ValueError, match="run the sweep"):
         plan.best_rates(to_frame([]))

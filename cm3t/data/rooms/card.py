@@ -1,7 +1,7 @@
 """The data card of rooms-kitchen, rendered: ``python -m cm3t.data.rooms card [--root DIR]`` writes its README.md.
 
-Every number is read from ``rooms.json``, the annotation files or the difficulty records (``results/records/card``);
-nothing is typed in, so the card cannot say what the files do not.
+Every number is read from ``rooms.json``, the annotation files, the probes' records (``results/records/card``) or the
+study's (``results/records/full``); nothing is typed in, so the card cannot say what the files do not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import csv
 import json
 import statistics
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from cm3t import config
@@ -35,10 +37,12 @@ METHODS = {
     "flow": "motion alone (flow on 8 x 8 cells, small 1-D network)",
     "frame": "one frame (small 2-D network, the middle frame)",
     "frames": "eight frames (small factorised 3-D network, from scratch)",
+    "linear, untrained": "linear probe on the backbone before its pretraining",
     "linear": "linear probe on the frozen backbone",
-    "scratch": "the backbone from random weights",
+    "scratch": "the backbone, all of it trained from random weights",
     "full": "full fine-tuning of the pretrained backbone",
 }
+STUDIED = ("linear", "scratch", "full")  # those that are runs of the study, not probes
 SPLITS = ("train", "tune", "validation")
 
 
@@ -101,33 +105,80 @@ def actions_table(rows: dict[str, list[dict]]) -> str:
     return table(["action", "verb", "noun", *SPLITS, "place", "motion", "sound"], body)
 
 
-def difficulty(folder: Path, digest: str | None = None) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """{method: {split: {measure: values over seeds}}} of the records in ``folder`` (only of these data, if given).
+def difficulty(probes: Path, runs: Path | None = None) -> dict[str, dict[str, dict[str, dict]]]:
+    """{method: {split: {measure: {seed: value}}}} of the probes' records and the study's in two folders.
 
-    Measures: verb, noun, action (top-1, percent), and action of the unseen and tail segments of validation.
+    Measures: verb, noun, action (top-1, percent), and action of the unseen and tail segments of validation. Raises
+    ValueError for records of different data.
     """
-    found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        known = record["meta_info"].get("digests", {}).get("data")
-        if record["train_info"]["status"] != "ok" or (digest and known and known != digest):
-            continue
-        method = record["run_info"]["config"]["method"]
-        for split, subsets in record["train_info"]["metrics"].items():
+    found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    records = [pair for pair in (*_probes(probes), *_studied(runs)) if pair[1]["train_info"]["status"] == "ok"]
+    if len(digests := {record["meta_info"].get("digests", {}).get("data") for _, record in records}) > 1:
+        raise ValueError(f"{probes} and {runs} hold records of different data ({digests}): remove the stale ones")
+    for method, record in records:
+        seed = record["run_info"]["config"]["seed"]
+        for split, subsets in _splits(record["train_info"]).items():
             cell = found[method][split]
             for task in ("verb", "noun", "action"):
-                cell[task].append(subsets["all"][f"{task}_top1"])
+                cell[task][seed] = subsets["all"][f"{task}_top1"]
             for subset in ("unseen", "tail"):
                 if subsets.get(subset, {}).get("action_top1") is not None:
-                    cell[subset].append(subsets[subset]["action_top1"])
+                    cell[subset][seed] = subsets[subset]["action_top1"]
     return found
 
 
-def _spread(values: list[float]) -> str:
+def _probes(folder: Path) -> Iterator[tuple[str, dict]]:
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        yield record["run_info"]["config"]["method"], record
+
+
+def _studied(folder: Path | None) -> Iterator[tuple[str, dict]]:
+    """The study's runs of the methods that bound the others, under the study's own conditions."""
+    usual = {f.name: f.default for f in fields(config.RunConfig)} | {"score_split": "validation"}
+    free = ("study", "method", "weights", "seed", "claims", "profile", "epochs", "batch_size", "lr")
+    for path in sorted(folder.glob("02--*.json")) if folder else ():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        given = record["run_info"]["config"]
+        if given["method"] in STUDIED and all(
+            _same(given[k], v) for k, v in usual.items() if k in given and k not in free
+        ):
+            untrained = given["weights"] is None and given["method"] != "scratch"
+            yield f"{given['method']}, untrained" if untrained else given["method"], record
+
+
+def _same(found, wanted) -> bool:
+    return tuple(found) == wanted if isinstance(wanted, tuple) else found == wanted
+
+
+def _splits(train_info: dict) -> dict[str, dict]:
+    """Scores by split; a run of the study has validation's gaps as subsets, and scored tune after its epochs."""
+    found = dict(train_info["metrics"])
+    validation = found.get("validation", {})
+    found |= {name: {"all": scores} for name, scores in validation.items() if name.startswith("gap")}
+    epochs = train_info.get("epochs") or [{}]
+    return found | ({"tune": {"all": epochs[-1]["tune"]}} if epochs[-1].get("tune") else {})
+
+
+def _spread(by_seed: dict[int, float]) -> str:
+    values = list(by_seed.values())
     if not values:
         return ""
     mean = statistics.mean(values)
     return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+
+
+def separation(found: dict) -> str:
+    """What full fine-tuning gains over the linear probe, paired by seed, in units of its spread; "" before it ran."""
+    full, linear = (found[m]["validation"]["action"] if m in found else {} for m in ("full", "linear"))
+    gains = [full[seed] - linear[seed] for seed in sorted(full.keys() & linear.keys())]
+    if len(gains) < 2:
+        return ""
+    mean, deviation = statistics.mean(gains), statistics.stdev(gains)
+    return (
+        f"Room for methods: full fine-tuning is {mean:.1f} points above the linear probe on the same seeds, with a "
+        f"standard deviation of {deviation:.1f} over {len(gains)} of them: {mean / deviation:.0f} times its spread.\n\n"
+    )
 
 
 def difficulty_table(found: dict) -> str:
@@ -140,9 +191,9 @@ def difficulty_table(found: dict) -> str:
         validation = splits.get("validation", {})
         gaps = [_spread(splits[f"gap{k}"]["action"]) if f"gap{k}" in splits else "" for k in (1, 2, 3)]
         body.append([
-            METHODS.get(method, method), len(validation.get("action", [])),
-            _spread(splits.get("tune", {}).get("action", [])),
-            *(_spread(validation.get(k, [])) for k in ("verb", "noun", "action", "unseen", "tail")), *gaps,
+            METHODS.get(method, method), len(validation.get("action", {})),
+            _spread(splits.get("tune", {}).get("action", {})),
+            *(_spread(validation.get(k, {})) for k in ("verb", "noun", "action", "unseen", "tail")), *gaps,
         ])  # fmt: skip
     head = ["method", "seeds", "tune: action", "verb", "noun", "action", "unseen", "tail", "gap 1", "gap 2", "gap 3"]
     return table(head, body)
@@ -159,7 +210,7 @@ def chances(rows: dict[str, list[dict]]) -> str:
     )
 
 
-def render(root: Path, records: Path | None = None) -> str:
+def render(root: Path, records: Path | None = None, runs: Path | None = None) -> str:
     """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
     path = root / "rooms.json"
     if not path.is_file():
@@ -169,14 +220,14 @@ def render(root: Path, records: Path | None = None) -> str:
     total, gap = facts["bytes"]["total"], facts["bytes"]["gap"]
     people = Counter(facts["participants"].values())
     names = {role: ", ".join(p for p, r in facts["participants"].items() if r == role) for role in people}
-    found = difficulty(records) if records and records.is_dir() else {}
+    found = difficulty(records, runs) if records and records.is_dir() else {}
     values = dict(
         recordings=facts["recordings"], minutes=f"{facts['seconds'] / 60:.0f}", size=dials["size"],
         fps=f"{dials['fps']:g}",
         megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", crf=dials["crf"], gop=dials["gop"],
         rate=dials["sound_rate"], bitrate=dials["sound_bitrate"], people=sum(people.values()), unseen=names["unseen"],
         tune=names["tune"], splits=splits_table(root, rows), actions=actions_table(rows), chance=chances(rows),
-        difficulty=difficulty_table(found),
+        difficulty=difficulty_table(found), separation=separation(found),
         gap_rows=len(read_rows(root / "annotations" / "EPIC_100_validation_gap1.csv")),
         levels=dials["gap_levels"], digest=facts["digest"], generator=facts["generator"],
         versions=", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
@@ -198,9 +249,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms card", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=config.data_dir() / "rooms-kitchen")
     parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / "card")
+    parser.add_argument("--runs", type=Path, default=config.records_dir("full"), help="records of the study")
     parser.add_argument("--check", action="store_true", help="also compare the files with the digest in rooms.json")
     options = parser.parse_args(argv)
-    text = render(options.root, options.records)
+    text = render(options.root, options.records, options.runs)
     if options.check:
         known = json.loads((options.root / "rooms.json").read_text())["digest"]
         if kitchen_files.digest(options.root) != known:

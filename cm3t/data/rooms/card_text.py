@@ -60,7 +60,7 @@ Everything; the cues are there because the generator puts them there.
 
 {difficulty}
 
-Top-1 accuracy in percent on validation unless a column says otherwise, mean ± standard deviation over seeds;
+{separation}Top-1 accuracy in percent on validation unless a column says otherwise, mean ± standard deviation over seeds;
 gap columns are action accuracy on the re-rendered segments.
 
 ## Limits
