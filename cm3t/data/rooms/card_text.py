@@ -60,8 +60,8 @@ Everything; the cues are there because the generator puts them there.
 
 {difficulty}
 
-{separation}Top-1 accuracy in percent on validation unless a column says otherwise, mean ± standard deviation over seeds;
-gap columns are action accuracy on the re-rendered segments.
+{separation}Top-1 accuracy in percent on validation unless a column says otherwise, mean ± standard deviation over
+seeds; gap columns are action accuracy on the re-rendered segments.
 
 ## Limits
 
