@@ -73,6 +73,24 @@ def subset_scores(
     return scores
 
 
+def label_scores(logits: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+    """Accuracies in percent over clips with one label each: {top1, top5, mean_class_accuracy, n}.
+
+    `mean_class_accuracy` is the plain mean of top-1 over the classes that occur: a rare class weighs as much as a
+    frequent one. Without clips n is 0 and every accuracy None.
+    Shapes: logits (n, c), target (n,). Errors: ValueError for scores that are not finite.
+    """
+    logits, target = np.asarray(logits, np.float64), np.asarray(target).astype(np.int64)
+    if not len(target):
+        return dict.fromkeys(("top1", "top5", "mean_class_accuracy")) | {"n": 0}
+    if not np.isfinite(logits).all():
+        raise ValueError("label scores are not finite: the model has diverged, or its input holds no numbers")
+    place = ranks(logits, target)
+    found = {f"top{k}": 100.0 * float(np.mean(place < k)) for k in TOP}
+    each = [np.mean(place[target == c] == 0) for c in np.unique(target)]
+    return found | {"mean_class_accuracy": 100.0 * float(np.mean(each)), "n": len(target)}
+
+
 def _action_ranks(verb: np.ndarray, noun: np.ndarray, v: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Ranks of the right pairs among all pairs; a pair that cannot come before the right one is never formed."""
     place = np.empty(len(v), np.int64)

@@ -6,7 +6,7 @@ A group is a row of comparisons that share what they are compared with. Tables a
 
 from dataclasses import dataclass, field
 
-from cm3t.config import SIDES
+from cm3t.sides import SIDES
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ FULL_CAA = Variant("full fine-tuning + CAA", {"method": "full+caa", "side": BOTH
 
 # The measure by which runs are compared, for each room and the real set in whose place it stands.
 HEADLINES = dict.fromkeys(("rooms-kitchen", "epic"), "action_top1") | dict.fromkeys(("rooms-group", "mpiigi"), "map")
-HEADLINES |= dict.fromkeys(("rooms-dyad", "udiva"), "mse")
+HEADLINES |= dict.fromkeys(("rooms-dyad", "udiva"), "mse") | {"folder": "top1"}
 LOWER = ("mse",)  # headlines of which less is better
 
 

@@ -1,4 +1,4 @@
-"""What a data set asks for: actions, behaviours or traits. A task has a loss, scores, and one headline among them."""
+"""What a data set asks for: actions, behaviours, traits or labels. A task has a loss, scores and one headline."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cm3t.metrics import behaviour_scores, subset_scores, trait_scores
+from cm3t.metrics import behaviour_scores, label_scores, subset_scores, trait_scores
 
 Outputs = Mapping[str, Tensor]  # {head: (B, c)}
 Arrays = Mapping[str, np.ndarray]
@@ -73,6 +73,10 @@ def _trait_scores(outputs: Arrays, target: Arrays, subsets: Arrays, groups: tupl
     return {name: trait_scores(out[kept], traits[kept], list(people[kept])) for name, kept in subsets.items()}
 
 
+def _label_scores(outputs: Arrays, target: Arrays, subsets: Arrays, groups: tuple[str, ...]) -> Scores:
+    return {name: label_scores(outputs["label"][kept], target["label"][kept]) for name, kept in subsets.items()}
+
+
 def _frequencies(target: Outputs, classes: Mapping[str, int]) -> dict[str, Tensor]:
     """Log frequencies of the classes; one that never occurs comes last."""
     counts = {name: torch.bincount(values, minlength=classes[name]).float() for name, values in target.items()}
@@ -105,6 +109,11 @@ _TASKS = (
         name="traits", heads=("traits",), headline="mse", higher_is_better=False,
         shown=("mse",), unit="", digits=3,
         loss=_squared_error, scores=_trait_scores, constant=_means,
+    ),
+    Task(
+        name="labels", heads=("label",), headline="top1", higher_is_better=True,
+        shown=("top1", "mean_class_accuracy"), unit=" %", digits=1,
+        loss=_cross_entropies, scores=_label_scores, constant=_frequencies,
     ),
 )  # fmt: skip
 TASKS = {task.name: task for task in _TASKS}

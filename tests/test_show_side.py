@@ -86,7 +86,7 @@ def test_budgets_are_the_records_shares_and_epochs(make_record):
 
 
 def test_headlines_of_the_plans_are_those_of_the_tasks():
-    kinds = {"rooms-kitchen": "actions", "rooms-group": "behaviours", "rooms-dyad": "traits"}
+    kinds = {"rooms-kitchen": "actions", "rooms-group": "behaviours", "rooms-dyad": "traits", "folder": "labels"}
     for room, kind in kinds.items():
         task = task_of(type("data", (), {"task": kind}))
         assert plans.HEADLINES[room] == task.headline

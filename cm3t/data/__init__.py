@@ -18,6 +18,7 @@ READERS = {
     "mpiigi": "mpiigi:MpiiGroupInteraction",
     "rooms-dyad": "udiva:Udiva",
     "udiva": "udiva:Udiva",
+    "folder": "folder:VideoFolder",
 }
 NAMES = tuple(READERS)
 
@@ -26,9 +27,10 @@ def open_data(name: str, root: str | Path | None = None, split: str = "train", *
     """A split of a data set, by the set's name.
 
     name: "epic", "mpiigi", "udiva" (root is the folder of the recordings), or the embedded benchmark in the layout of
-    each: "rooms-kitchen", "rooms-group", "rooms-dyad" (root is data/<name> unless given). options: those of
-    `epic.EpicKitchens`, `mpiigi.MpiiGroupInteraction`, `udiva.Udiva`.
-    Shapes: a list of `Clip`, video uint8 (3, T, H, W); targets verb and noun, behaviour (14,), or traits (5,).
+    each: "rooms-kitchen", "rooms-group", "rooms-dyad" (root is data/<name> unless given); "folder" is anybody's own,
+    videos and a CSV file of labels. options: those of `epic.EpicKitchens`, `mpiigi.MpiiGroupInteraction`,
+    `udiva.Udiva`, `folder.VideoFolder`.
+    Shapes: a list of `Clip`, video uint8 (3, T, H, W); targets verb and noun, behaviour (14,), traits (5,), or label.
     Errors: ValueError for an unknown name; FileNotFoundError, with the remedy, where the data are not there.
     """
     if name not in READERS:

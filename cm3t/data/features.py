@@ -75,28 +75,32 @@ class Features:
             raise ValueError(f"{path}: rate={rate}, length={length} and width={width} must be positive")
         self.path, self.rate, self.length, self.width = path, rate, length, width
 
-    def tokens(self, clip_id: str, recording: str = "", start: float = 0.0, stop: float = 0.0) -> Tensor | None:
+    def tokens(
+        self, clip_id: str, recording: str = "", start: float = 0.0, stop: float = 0.0, duration: float | None = None
+    ) -> Tensor | None:
         """Features of a clip: its own, or else those of its recording between start and stop; None where neither.
 
-        Shapes: start, stop in seconds -> float32 (L, d).
+        duration: of the recording, which tells the rate where none was given: its rows are then evenly spread.
+        Shapes: start, stop, duration in seconds -> float32 (L, d).
         Errors: FeatureError for NaN, a wrong width or shape, and for a recording's array where no rate was given.
         """
         rows = self._checked(clip_id)
         if rows is None and recording:
             rows = self._checked(recording)
             if rows is not None:
-                rows = rows[self._rows_between(len(rows), start, stop, recording)]
+                rows = rows[self._rows_between(len(rows), start, stop, recording, duration)]
         if rows is None:
             return None
         if self.length is not None:
             rows = rows[((np.arange(self.length) + 0.5) * len(rows) / self.length).astype(int)]
         return torch.from_numpy(np.array(rows, np.float32))
 
-    def _rows_between(self, count: int, start: float, stop: float, name: str) -> slice:
-        if self.rate is None:
+    def _rows_between(self, count: int, start: float, stop: float, name: str, duration: float | None) -> slice:
+        if self.rate is None and not duration:
             raise FeatureError(f"{self.path}: {name} spans a recording: give `rate`, its rows a second")
-        first = min(int(start * self.rate), count - 1)
-        return slice(first, max(first + 1, min(count, round(stop * self.rate))))
+        rate = self.rate or count / duration
+        first = min(int(start * rate), count - 1)
+        return slice(first, max(first + 1, min(count, round(stop * rate))))
 
     def _checked(self, name: str) -> np.ndarray | None:
         rows = self.read(checked_id(name))

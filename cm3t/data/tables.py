@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 SHOWN = 5  # bad rows named in one error
@@ -14,14 +15,22 @@ class AnnotationError(ValueError):
     """An annotation file that cannot be used: the message names the file, the lines and the remedy."""
 
 
-def parsed_rows(path: str | Path, columns: Sequence[str], parse: Callable[[dict, int], object], *, source: str) -> list:
+def parsed_rows(
+    path: str | Path,
+    columns: Sequence[str],
+    parse: Callable[[dict, int], object],
+    *,
+    source: str,
+    others: Sequence[str] | None = None,
+) -> list:
     """`parse({column: text}, line)` of every row of a CSV; what parse refuses by ValueError becomes one error.
 
-    source says where a correct file comes from. Errors: FileNotFoundError; AnnotationError for a file that is no such
+    source says where a correct file comes from. others: columns that may be there too; any beyond these is then
+    refused, and without `others` left out. Errors: FileNotFoundError; AnnotationError for a file that is no such
     table (not UTF-8, columns missing, cut off, without rows) and for rows that parse refuses, the first five named.
     """
     parsed, problems = [], []
-    for line, row in _rows(Path(path), columns, source):
+    for line, row in _rows(Path(path), columns, source, others):
         try:
             parsed.append(parse(row, line))
         except ValueError as problem:
@@ -37,7 +46,9 @@ def parsed_rows(path: str | Path, columns: Sequence[str], parse: Callable[[dict,
     return parsed
 
 
-def _rows(path: Path, columns: Sequence[str], source: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: Path, columns: Sequence[str], source: str, others: Sequence[str] | None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, {column: text}) of each row of a CSV that has at least the columns."""
     if not path.is_file():
         raise FileNotFoundError(f"no annotation file {path}; it is one of {source}")
@@ -48,9 +59,12 @@ def _rows(path: Path, columns: Sequence[str], source: str) -> Iterator[tuple[int
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
+        if others is not None:
+            _check_known(header, (*columns, *others), f"{path}: line 1", source)
         absent = [column for column in columns if column not in header]
         if absent:
             raise AnnotationError(f"{path}: line 1: the columns {absent} are missing; compare with {source}")
+        columns = columns if others is None else header
         for fields in reader:
             if not fields:
                 continue
@@ -63,3 +77,14 @@ def _rows(path: Path, columns: Sequence[str], source: str) -> Iterator[tuple[int
             yield reader.line_num, {column: row[column] for column in columns}
     except csv.Error as error:
         raise AnnotationError(f"{path}: line {reader.line_num}: {error}; compare with {source}") from None
+
+
+def _check_known(header: list[str], known: Sequence[str], where: str, source: str) -> None:
+    """Is each column known, and there once?"""
+    for name in header:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]!r}" if near else ""
+            raise AnnotationError(f"{where}: the column {name[:40]!r} is not known{hint}? Compare with {source}")
+        if header.count(name) > 1:
+            raise AnnotationError(f"{where}: the column {name!r} is there {header.count(name)} times; keep one")

@@ -1,0 +1,242 @@
+"""Anybody's own data: a folder of videos, a CSV file of labels, and any further modalities.
+
+ROOT/labels.csv                          a row a clip: `folder_labels`; or give the CSV file itself as the root
+ROOT/any/video.mp4                       whatever FFmpeg reads, with or without sound
+ROOT/any/video.srt                       what is said in it, if that is to be heard
+ROOT/features/<name>/<id>.npy            a modality extracted beforehand: a file a clip or a video,
+ROOT/features/<name>.h5                  or one archive (`features`); <id> names the clip, or the whole video
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from cm3t.data.clip import Clip
+from cm3t.data.features import HASHED, FeatureError, Features, open_features
+from cm3t.data.folder_files import found, located, timed
+from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
+from cm3t.data.media import read_frames, read_segments
+from cm3t.data.sampling import frame_times
+from cm3t.data.segments import Segments
+from cm3t.data.side import audio_tokens, flow_tokens
+from cm3t.data.transcripts import read_srt, sentence_encoder, utterance_tokens
+from cm3t.sides import ARCHIVES, FEATURES, sides_of
+
+SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}
+STEPS = 400  # of a spectrogram: the hop is chosen so
+HEARD = 10.0  # seconds of sound at most, about a clip's middle
+ROWS = 64  # tokens of a feature at most
+WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
+
+
+class VideoFolder(Segments):
+    """A split of a folder of labelled videos: `Clip`s with the target label, or behaviour (c,) for several labels.
+
+    root: the folder of labels.csv, or the CSV file. split: train, tune, validation, or test where the file has it.
+    frames, size, limit, seed: as `epic.EpicKitchens`.
+    modalities: "audio" (log-mel (400, 128) about a clip's middle, as long as the longest clip, 10 s at most; `sound`
+    are settings of `side.audio_tokens`), "flow" (`side.flow_tokens`), "transcript" (`transcripts.utterance_tokens` of
+    the SRT file beside the video; `words`: encoder, length, encoding), and the names in ROOT/features, which take
+    precedence. length: L of a feature's clips. Choice: without it, the rows of the first clip that has it, at most 64;
+    other clips are brought to as many. A feature of a whole video is cut by time, its rows evenly spread over it.
+
+    annotations: DataFrame, a row a clip (line, id, video, labels, start, stop, group, split, path, seconds of the
+    video). names: those of the classes. classes: {head: their number}. targets: {"label": int64 (n,)} or
+    {"behaviour": float32 0/1 (n, c)}. groups: n participants. subsets: {"all": bool tensor (n,)}. counts, digest: as
+    `epic.EpicKitchens`.
+
+    Errors: FileNotFoundError for a missing folder, CSV file or videos; AnnotationError for rows that cannot be used,
+    for unreadable videos and clips beyond their end; ValueError for arguments. Reading a clip: MediaError,
+    FeatureError, TranscriptError.
+    """
+
+    gaps: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        *,
+        split: str = "train",
+        frames: int = 8,
+        size: int | tuple[int, int] | None = None,
+        modalities: tuple[str, ...] = (),
+        limit: int | None = None,
+        seed: int = 0,
+        sound: Mapping[str, float] | None = None,
+        words: Mapping[str, object] | None = None,
+        length: int | None = None,
+    ):
+        self.root, self.file = located(root)
+        self.known = sides_of("folder", self.root)
+        _check(split, frames, modalities, self.known, limit)
+        self.split, self.frames, self.size, self.length = split, frames, size, length
+        self.modalities, self.counts = tuple(modalities), Counter()
+        self.table = timed(found(read_folder_labels(self.file), self.file), self.file)
+        self.names = classes_of(self.table)
+        self.words = {**WORDS, **(words or {})}
+        longest = min(HEARD, float((self.table.stop - self.table.start).max()))
+        self.sound = _sound(longest, sound or {})
+        rows = self.table[self.table.split == split]
+        if rows.empty:
+            raise ValueError(f"{self.file}: no row has the split {split}")
+        if limit is not None and limit < len(rows):
+            rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
+        self.annotations = rows.reset_index(drop=True)
+        self.groups = self.annotations.group.tolist()
+        self.subsets = {"all": torch.ones(len(rows), dtype=torch.bool)}
+        self._label()
+        self._features: dict[str, Features] = {}
+
+    def _label(self) -> None:
+        """Targets: a class a clip, or one yes or no a class where any clip of the file has several."""
+        places = {name: place for place, name in enumerate(self.names)}
+        own = [[places[name] for name in labels] for labels in self.annotations.labels]
+        if (self.table.labels.str.len() == 1).all():
+            self.task, self.classes = "labels", {"label": len(places)}
+            self.targets = {"label": torch.tensor([one for (one,) in own])}
+        else:
+            self.task, self.classes = "behaviours", {"behaviour": len(places)}
+            happens = torch.zeros(len(own), len(places))
+            for row, labels in zip(happens, own, strict=True):
+                row[labels] = 1
+            self.targets = {"behaviour": happens}
+
+    def clip(self, index: int, generator: np.random.Generator | None = None) -> Clip:
+        """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
+        index = self.position(index)
+        row = self.annotations.iloc[index]
+        times = frame_times(row.start, row.stop, self.frames, generator)
+        frames = read_frames(row.path, times, self.size, counts=self.counts)
+        return Clip(
+            video=rearrange(torch.from_numpy(frames), "t h w c -> c t h w"),
+            side=self.sides(index),
+            target={head: values[index] for head, values in self.targets.items()},
+            id=row.id,
+            group=row.group,
+        )
+
+    def decode_all(self, oversample: int = 1) -> Tensor:
+        """All clips in memory, every video read once.
+
+        Shapes: -> uint8 (n, 3, oversample * T, H, W); see `epic.EpicKitchens.decode_all`.
+        Errors: MediaError; ValueError where videos differ in their pictures' size and `size` is None.
+        """
+
+        def read(path: Path, rows) -> list[np.ndarray]:
+            count = self.frames * oversample
+            times = [frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)]
+            return read_segments(path, times, self.size, counts=self.counts)
+
+        return self.gathered("path", read)
+
+    def side_tokens(self, name: str, index: int) -> Tensor | None:
+        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
+        if name not in self.known:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+        row = self.annotations.iloc[index]
+        if self._place(name) is not None:
+            return self._extracted(name, row)
+        if name == "audio":
+            return audio_tokens(row.path, row.start, row.stop, self.sound, counts=self.counts)
+        if name == "flow":
+            times = frame_times(row.start, row.stop, self.frames)
+            return flow_tokens(row.path, times, self.size, counts=self.counts)
+        beside = Path(row.path).with_suffix(".srt")
+        if not beside.is_file():
+            return None
+        said = read_srt(beside, encoding=str(self.words["encoding"]))
+        return utterance_tokens(said, row.start, row.stop, self._encoder, length=self.words["length"])
+
+    def lacking(self, name: str) -> str:
+        """What to say where no clip of the split has a modality."""
+        place = self._place(name)
+        if place is None:
+            return f"no video of the {self.split} split has {name}; leave the modality out"
+        wanted = " or ".join(dict.fromkeys((_key(self.annotations.id[0]), _video_key(self.annotations.video[0]))))
+        return f"{place} holds nothing for any clip of the {self.split} split; the first would be called {wanted}"
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal digits over the data set (the same for every split): the CSV file by content, videos,
+        transcripts and features by content where they are at most 64 MiB together, else by name and size.
+        """
+        digest = hashlib.sha256(self.file.read_bytes())
+        videos = [Path(path) for path in self.table.path.unique()]
+        files = {p for video in videos for p in (video, video.with_suffix(".srt")) if p.is_file()}
+        for place in filter(None, map(self._place, self.known)):
+            files |= {p for p in (place.rglob("*") if place.is_dir() else [place]) if p.is_file()}
+        files = sorted(files)
+        whole = sum(path.stat().st_size for path in files) <= HASHED
+        for path in files:
+            digest.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes() if whole else b"")
+        return digest.hexdigest()
+
+    @cached_property
+    def _encoder(self):
+        return sentence_encoder(self.words["encoder"])
+
+    def _place(self, name: str) -> Path | None:
+        """Where a modality lies that was extracted beforehand; None for one that is computed."""
+        places = (self.root / FEATURES / f"{name}{suffix}" for suffix in ("", *ARCHIVES))
+        return next((place for place in places if place.exists()), None)
+
+    def _extracted(self, name: str, row) -> Tensor | None:
+        if name not in self._features:
+            features = open_features(self._place(name), length=self.length)
+            self._check_keys(features)
+            if self.length is None:
+                first = next(
+                    (tokens for _, r in self.table.iterrows() if (tokens := _cut(features, r)) is not None), ()
+                )
+                features.length = min(len(first), ROWS) or None
+            self._features[name] = features
+        return _cut(self._features[name], row)
+
+    def _check_keys(self, features: Features) -> None:
+        videos: dict[str, str] = {}
+        for video in self.table.video.unique():
+            first = videos.setdefault(_video_key(video), video)
+            if first != video:
+                key = _video_key(video)
+                raise FeatureError(f"{features.path}: {key} would be of {first} and of {video}; rename one of them")
+
+
+def _sound(seconds: float, given: Mapping[str, float]) -> dict[str, float]:
+    """Settings of a spectrogram of exactly `STEPS` steps over so many seconds, but for what is given."""
+    rate = given.get("rate", SOUND["rate"])
+    hop = max(1, round(seconds * rate / STEPS))
+    return {**SOUND, "hop": hop, "seconds": (STEPS * hop - 1) / rate, **given}
+
+
+def _cut(features: Features, row) -> Tensor | None:
+    """The features of a clip, its own or those of its part of the video."""
+    return features.tokens(_key(row.id), _video_key(row.video), row.start, row.stop, row.seconds)
+
+
+def _key(name: str) -> str:
+    """What features of a clip or video are called: letters, digits, _ - and . as they are, all else as _."""
+    return re.sub(r"\.{2,}|[^A-Za-z0-9_.-]", "_", name)
+
+
+def _video_key(video: str) -> str:
+    return _key(str(PurePosixPath(video).with_suffix("")))
+
+
+def _check(split: str, frames: int, modalities: tuple[str, ...], known: tuple[str, ...], limit: int | None) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
+    if isinstance(modalities, str) or set(modalities) - set(known):
+        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
+    if frames < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every clip)")
