@@ -157,6 +157,30 @@ SCARCE = tuple(
 )
 REUSED = tuple(Variant(f"{v.label}, reused audio adapters", v.settings | {"init": DONOR.settings}) for v in SCARCE)
 
+# Notebook 06: other frozen networks. Weights are named, since one of them has two: of a supervised ViT, and CLIP's.
+NETWORKS = {
+    "swin": ("video_swin_mini", "default"),
+    "vivit": ("vivit_mini", "default"),
+    "vit": ("clip_mini", "default"),
+    "clip": ("clip_mini", "contrastive"),
+    "vivit_b": ("vivit_b", "kinetics400"),
+    "clip_b": ("clip_b", "openai"),
+}
+
+
+def frozen(variant: Variant, network: str) -> Variant:
+    """The variant on another frozen network, a name of NETWORKS."""
+    backbone, weights = NETWORKS[network]
+    return Variant(f"{variant.label}, {network}", variant.settings | {"backbone": backbone, "weights": weights})
+
+
+TABLE_6 = {
+    name: tuple(frozen(v, name) for v in (MAIN[0], FULL, MAIN[3], MHVA_PT, CM3T))
+    for name in ("swin", "vivit", "vit", "clip")
+}
+AGNOSTIC = (frozen(MHVA_PT, "swin"), *(TABLE_6["vivit"][i] for i in (1, 3, 4)), frozen(MHVA_PT, "clip"))
+REAL = (*(frozen(v, "vivit_b") for v in (FULL, MHVA_PT, CM3T)), *(frozen(v, "clip_b") for v in (MHVA_PT, CM3T)))
+
 STUDIES = {
     "02": {
         "core": (ADAPTFORMER, EQUAL, MHVA),
@@ -180,6 +204,7 @@ STUDIES = {
         "tuning": (CM3T, FULL_CAA, MMCA, LATE),
     },
     "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
+    "06": {"core": AGNOSTIC, **TABLE_6, "published": REAL, "tuning": (*TABLE_6["vivit"], *TABLE_6["clip"])},
     "07": {
         "pictures": (FULL, MHVA_PT),
         "core": (FULL, MHVA_PT, on(CM3T, "rooms-group"), on(CM3T, "rooms-dyad")),
@@ -206,6 +231,7 @@ PLAN = {
         "paper": ("core", "modalities"),
     },
     "05": {"smoke": ("core",), "quick": ("rivals",), "full": ("core", "rivals", "readings"), "paper": ("core",)},
+    "06": {"smoke": ("core",), "quick": ("core",), "full": tuple(TABLE_6), "paper": ("published",)},
     "07": {
         "smoke": ("core",),
         "quick": ("core",),

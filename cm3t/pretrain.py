@@ -9,7 +9,8 @@ before it, to the same weights.
 import argparse
 import math
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from torchvision.transforms.v2 import functional as TF
 from cm3t import contrastive, records
 from cm3t.backbones import NAMES, backbone, clip_of
 from cm3t.backbones import weights as weights_file
-from cm3t.config import ROOT
+from cm3t.config import ROOT, RunConfig
 from cm3t.data.clip import normalise
 from cm3t.data.source import SourceSet
 from cm3t.model_card import model_card
@@ -277,6 +278,23 @@ def per_class(predicted: Tensor, data: SourceSet, index: Tensor) -> dict[str, fl
     labels = data.labels[index]
     right = (predicted == labels).float()
     return {name: round(right[labels == k].mean().item(), 4) for k, name in enumerate(data.classes)}
+
+
+def ready(configs: Iterable[RunConfig], *, untrained: bool = False) -> tuple[list[RunConfig], dict[str, str]]:
+    """(the runs whose weights are there, {weights: what to do} for the others).
+
+    `untrained` keeps the others as well, on random weights: that shows that they run, and nothing about methods.
+    """
+    found, waiting = [], {}
+    for config in configs:
+        try:
+            if config.weights:
+                weights_file.resolve(config.backbone, config.weights)
+            found.append(config)
+        except weights_file.WeightsError as error:
+            waiting[f"{config.backbone}, {config.weights}"] = str(error)
+            found += [replace(config, weights=None)] if untrained else []
+    return found, waiting
 
 
 def main(argv: list[str] | None = None) -> None:

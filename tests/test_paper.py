@@ -21,6 +21,7 @@ def test_the_tables_agree_with_the_sentences_about_them():
     assert table4["EK-100", "RGB", "MHVA + PT"] == mhva and table4["EK-100", "multimodal", "CM3T"] == cm3t
     assert table4["EK-100", "RGB", "Full finetuning"] - mhva == pytest.approx(claim("close-to-full-finetuning").size)
     assert TABLE_6[1][2] - TABLE_6[0][2] == pytest.approx(claim("model-agnostic").size)
+    assert TABLE_6[2][2] - TABLE_6[1][2] == pytest.approx(claim("modalities-help-on-vivit").size)
 
 
 def test_epochs_and_shares_stand_in_both_tables():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cm3t import backbones, pretrain
+from cm3t import backbones, pretrain, study
 from cm3t.backbones import weights
 from cm3t.data.rooms.recorder import write_recording
 from cm3t.data.source import SourceSet
@@ -137,6 +137,21 @@ def test_publishes_what_it_scored(data, tmp_path):
 def test_a_loss_that_is_no_number_stops_with_a_remedy(data, tmp_path):
     with pytest.raises(FloatingPointError, match="lower --lr"):
         pretrain.pretrain(replace(RECIPE, lr=1e30), data, tmp_path, log=lambda line: None)
+
+
+def test_runs_wait_for_their_weights_or_show_untrained_that_they_run(monkeypatch, tmp_path):
+    """As if only the Swin's weights shipped, whatever ships today."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "video_swin_mini.safetensors").touch()
+    monkeypatch.setattr(weights, "files", lambda package: tmp_path)
+    configs = study.configs("06", "smoke")
+    found, waiting = pretrain.ready(configs)
+    assert {c.backbone for c in found} == {"video_swin_mini"} and len(found) < len(configs)
+    assert set(waiting) == {"vivit_mini, default", "clip_mini, contrastive"}
+    assert "cm3t.pretrain --backbone clip_mini --protocol contrastive" in waiting["clip_mini, contrastive"]
+    every, again = pretrain.ready(configs, untrained=True)
+    assert len(every) == len(configs) and again == waiting
+    assert {c.weights for c in every if c.backbone != "video_swin_mini"} == {None}
 
 
 def _made(folder):
