@@ -15,7 +15,7 @@ from cm3t import config
 from cm3t.data.media import read_frames, read_sound
 from cm3t.data.mpiigi import BEHAVIOURS, MpiiGroupInteraction
 from cm3t.data.mpiigi_samples import read_recordings, read_samples
-from cm3t.data.rooms import group, group_card, group_files, group_probes, group_voice
+from cm3t.data.rooms import files, group, group_card, group_files, group_probes, group_voice
 from cm3t.data.rooms.group_script import plan
 from cm3t.data.rooms.group_world import KINDS, LEGS, SEATS, SECONDS, SHARES, VOICES, Dials
 from cm3t.data.rooms.recorder import RecordingError, write_recording, write_sound
@@ -142,9 +142,9 @@ def test_lists_round_trip_through_the_reader(scripts, tmp_path):
     tune = read_recordings(tmp_path / "bbr" / "tune_recordings.csv")
     assert train.rec_no.isin(tune).sum() == 80 and not set(tune) & set(val.rec_no)
     assert not set(train.rec_no) & set(val.rec_no)
-    first = group_files.digest(tmp_path)
+    first = files.digest(tmp_path)
     group_files.write_lists(tmp_path, scripts)
-    assert group_files.digest(tmp_path) == first
+    assert files.digest(tmp_path) == first
 
 
 def test_two_generations_never_mix(tmp_path):
@@ -184,7 +184,7 @@ def test_a_generated_layout_is_read(tmp_path):
     assert data.targets["behaviour"].tolist() == [list(s.labels) for s in scripts[0].snippets]
     assert len(MpiiGroupInteraction(tmp_path, split="tune")) == 2
     facts = group.facts_of(tmp_path, SMALL, scripts)
-    assert facts["snippets"] == {"train": 3, "tune": 2, "val": 2} and facts["digest"] == group_files.digest(tmp_path)
+    assert facts["snippets"] == {"train": 3, "tune": 2, "val": 2} and facts["digest"] == files.digest(tmp_path)
 
 
 # --- probes and card ----------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_shipped_lists_are_the_scripts(shipped, scripts, tmp_path):
 
 def test_shipped_files_are_complete_and_small(shipped):
     facts = json.loads((shipped / "rooms.json").read_text())
-    assert group_files.digest(shipped) == facts["digest"] and facts["bytes"]["total"] < 10e6
+    assert files.digest(shipped) == facts["digest"] and facts["bytes"]["total"] < 10e6
     for view in group.VIEWS:
         for split in ("train", "tune", "validation"):
             MpiiGroupInteraction(shipped, split=split, view=view)  # refuses a list whose clips are missing

@@ -16,7 +16,7 @@ import pytest
 
 from cm3t import config
 from cm3t.data.media import read_frames, read_sound
-from cm3t.data.rooms import card, kitchen, kitchen_files, sound
+from cm3t.data.rooms import card, files, kitchen, kitchen_files, sound
 from cm3t.data.rooms.kitchen_script import label_of, plan, write_script
 from cm3t.data.rooms.kitchen_sound import sound_of
 from cm3t.data.rooms.kitchen_world import (
@@ -170,15 +170,15 @@ def test_gap_times_show_every_kept_segment(scripts, tmp_path):
 
 def test_annotation_files(scripts, tmp_path):
     kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
-    first = kitchen_files.digest(tmp_path)
+    first = files.digest(tmp_path)
     kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
-    assert kitchen_files.digest(tmp_path) == first
+    assert files.digest(tmp_path) == first
     folder = tmp_path / "annotations"
     train = card.read_rows(folder / "EPIC_100_train.csv")
     durations = {r["video_id"]: float(r["duration"]) for r in card.read_rows(folder / "EPIC_100_video_info.csv")}
     assert len(train) == 1600 and {r["video_id"] for r in train} <= set(durations)
     (folder / "EPIC_100_train.csv").write_text("changed")
-    assert kitchen_files.digest(tmp_path) != first
+    assert files.digest(tmp_path) != first
 
 
 def test_two_generations_never_mix(tmp_path):
@@ -207,7 +207,7 @@ def test_shipped_annotations_are_the_scripts(shipped, scripts, tmp_path):
 
 def test_shipped_files_are_complete_and_small(shipped):
     facts = json.loads((shipped / "rooms.json").read_text())
-    assert kitchen_files.digest(shipped) == facts["digest"]
+    assert files.digest(shipped) == facts["digest"]
     assert facts["bytes"]["total"] < 20e6
 
 

@@ -6,9 +6,7 @@ study's (``results/records/full``); nothing is typed in, so the card cannot say 
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,8 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from cm3t import config
-from cm3t.data.rooms import kitchen_files
+from cm3t.data.rooms import cards, files
 from cm3t.data.rooms.card_text import TEXT
+from cm3t.data.rooms.cards import read_records, spread, table
 from cm3t.data.rooms.kitchen_world import ACTIONS, FIXTURES
 
 # What an action can be told by, per kind of fixture: place, motion, sound.
@@ -50,12 +49,6 @@ def read_rows(path: Path) -> list[dict]:
     """Rows of a CSV file, as dictionaries of text."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def table(head: list[str], rows: list[list]) -> str:
-    """A Markdown table; every column but the first is right-aligned."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows])
 
 
 def split_rows(root: Path) -> dict[str, list[dict]]:
@@ -105,14 +98,15 @@ def actions_table(rows: dict[str, list[dict]]) -> str:
     return table(["action", "verb", "noun", *SPLITS, "place", "motion", "sound"], body)
 
 
-def difficulty(probes: Path, runs: Path | None = None) -> dict[str, dict[str, dict[str, dict]]]:
+def difficulty(probes: Path | None, runs: Path | None = None) -> dict[str, dict[str, dict[str, dict]]]:
     """{method: {split: {measure: {seed: value}}}} of the probes' records and the study's in two folders.
 
     Measures: verb, noun, action (top-1, percent), and action of the unseen and tail segments of validation. Raises
     ValueError for records of different data.
     """
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    records = [pair for pair in (*_probes(probes), *_studied(runs)) if pair[1]["train_info"]["status"] == "ok"]
+    own = ((record["run_info"]["config"]["method"], record) for record in read_records(probes))
+    records = [*own, *_studied(runs)]
     if len(digests := {record["meta_info"].get("digests", {}).get("data") for _, record in records}) > 1:
         raise ValueError(f"{probes} and {runs} hold records of different data ({digests}): remove the stale ones")
     for method, record in records:
@@ -127,18 +121,11 @@ def difficulty(probes: Path, runs: Path | None = None) -> dict[str, dict[str, di
     return found
 
 
-def _probes(folder: Path) -> Iterator[tuple[str, dict]]:
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        yield record["run_info"]["config"]["method"], record
-
-
 def _studied(folder: Path | None) -> Iterator[tuple[str, dict]]:
     """The study's runs of the methods that bound the others, under the study's own conditions."""
     usual = {f.name: f.default for f in fields(config.RunConfig)} | {"score_split": "validation"}
     free = ("study", "method", "weights", "seed", "claims", "profile", "epochs", "batch_size", "lr")
-    for path in sorted(folder.glob("02--*.json")) if folder else ():
-        record = json.loads(path.read_text(encoding="utf-8"))
+    for record in read_records(folder, "02--*.json"):
         given = record["run_info"]["config"]
         if given["method"] in STUDIED and all(
             _same(given[k], v) for k, v in usual.items() if k in given and k not in free
@@ -158,14 +145,6 @@ def _splits(train_info: dict) -> dict[str, dict]:
     found |= {name: {"all": scores} for name, scores in validation.items() if name.startswith("gap")}
     epochs = train_info.get("epochs") or [{}]
     return found | ({"tune": {"all": epochs[-1]["tune"]}} if epochs[-1].get("tune") else {})
-
-
-def _spread(by_seed: dict[int, float]) -> str:
-    values = list(by_seed.values())
-    if not values:
-        return ""
-    mean = statistics.mean(values)
-    return f"{mean:.1f}" if len(values) < 2 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
 
 
 def separation(found: dict) -> str:
@@ -189,11 +168,11 @@ def difficulty_table(found: dict) -> str:
     for method in sorted(found, key=lambda m: list(METHODS).index(m) if m in METHODS else len(METHODS)):
         splits = found[method]
         validation = splits.get("validation", {})
-        gaps = [_spread(splits[f"gap{k}"]["action"]) if f"gap{k}" in splits else "" for k in (1, 2, 3)]
+        gaps = [spread(splits[f"gap{k}"]["action"].values()) if f"gap{k}" in splits else "" for k in (1, 2, 3)]
         body.append([
             METHODS.get(method, method), len(validation.get("action", {})),
-            _spread(splits.get("tune", {}).get("action", {})),
-            *(_spread(validation.get(k, {})) for k in ("verb", "noun", "action", "unseen", "tail")), *gaps,
+            spread(splits.get("tune", {}).get("action", {}).values()),
+            *(spread(validation.get(k, {}).values()) for k in ("verb", "noun", "action", "unseen", "tail")), *gaps,
         ])  # fmt: skip
     head = ["method", "seeds", "tune: action", "verb", "noun", "action", "unseen", "tail", "gap 1", "gap 2", "gap 3"]
     return table(head, body)
@@ -212,28 +191,21 @@ def chances(rows: dict[str, list[dict]]) -> str:
 
 def render(root: Path, records: Path | None = None, runs: Path | None = None) -> str:
     """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
-    path = root / "rooms.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `python -m cm3t.data.rooms kitchen` writes it when it is complete")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    rows, dials = split_rows(root), facts["dials"]
+    facts, rows = cards.facts_of(root, "kitchen"), split_rows(root)
     total, gap = facts["bytes"]["total"], facts["bytes"]["gap"]
     people = Counter(facts["participants"].values())
     names = {role: ", ".join(p for p, r in facts["participants"].items() if r == role) for role in people}
-    found = difficulty(records, runs) if records and records.is_dir() else {}
+    found = difficulty(records, runs)
     values = dict(
-        recordings=facts["recordings"], minutes=f"{facts['seconds'] / 60:.0f}", size=dials["size"],
-        fps=f"{dials['fps']:g}",
-        megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", crf=dials["crf"], gop=dials["gop"],
-        rate=dials["sound_rate"], bitrate=dials["sound_bitrate"], people=sum(people.values()), unseen=names["unseen"],
+        recordings=facts["recordings"], minutes=f"{facts['seconds'] / 60:.0f}",
+        megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", gop=facts["dials"]["gop"],
+        people=sum(people.values()), unseen=names["unseen"],
         tune=names["tune"], splits=splits_table(root, rows), actions=actions_table(rows), chance=chances(rows),
         difficulty=difficulty_table(found), separation=separation(found),
         gap_rows=len(read_rows(root / "annotations" / "EPIC_100_validation_gap1.csv")),
-        levels=dials["gap_levels"], digest=facts["digest"], generator=facts["generator"],
-        versions=", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
-        dials="\n".join(f"    {k} = {v}" for k, v in dials.items()), pilot=_pilot(facts),
+        levels=facts["dials"]["gap_levels"], pilot=_pilot(facts),
     )  # fmt: skip
-    return TEXT.format(**values)
+    return TEXT.format(**cards.shared(facts), **values)
 
 
 def _pilot(facts: dict) -> str:
@@ -246,22 +218,7 @@ def _pilot(facts: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line of ``python -m cm3t.data.rooms card``."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms card", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=config.data_dir() / "rooms-kitchen")
-    parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / "card")
-    parser.add_argument("--runs", type=Path, default=config.records_dir("full"), help="records of the study")
-    parser.add_argument("--check", action="store_true", help="also compare the files with the digest in rooms.json")
-    options = parser.parse_args(argv)
-    text = render(options.root, options.records, options.runs)
-    if options.check:
-        known = json.loads((options.root / "rooms.json").read_text())["digest"]
-        if kitchen_files.digest(options.root) != known:
-            raise SystemExit(
-                f"{options.root}: the files are not the ones rooms.json was written for (digest {known[:12]})"
-            )
-    (options.root / "README.md").write_text(text, encoding="utf-8")
-    print(f"wrote {options.root / 'README.md'}")
-    return 0
+    return cards.command("kitchen", argv, render=render, digest=files.digest, about=__doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

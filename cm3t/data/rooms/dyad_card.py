@@ -5,17 +5,14 @@ Every number is read from ``rooms.json``, the tables or the difficulty records (
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 from collections import defaultdict
 from pathlib import Path
 
 import av
 import numpy as np
 
-from cm3t import config
-from cm3t.data.rooms.card import table
+from cm3t.data.rooms import cards
+from cm3t.data.rooms.cards import read_records, spread, table
 from cm3t.data.rooms.dyad_card_text import TEXT
 from cm3t.data.rooms.dyad_world import CORRELATIONS, TRAITS
 from cm3t.data.udiva import Udiva
@@ -40,26 +37,18 @@ SPLITS = ("train", "tune", "validation", "test")
 COLUMNS = [*(f"mse_{name}" for name in NAMES), "mse"]
 
 
-def difficulty(folder: Path, digest: str | None = None) -> dict:
+def difficulty(folder: Path | None, digest: str | None = None) -> dict:
     """{method: {split: {subset or control: {measure: values over seeds}}}} of the records (of these data, if given)."""
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+    for record in read_records(folder):
         known = record["meta_info"].get("digests", {}).get("data")
-        if record["train_info"]["status"] != "ok" or (digest and known and known != digest):
+        if digest and known and known != digest:
             continue
         for split, subsets in record["train_info"]["metrics"].items():
             for subset, scores in subsets.items():
                 for name in COLUMNS:
                     found[record["run_info"]["config"]["method"]][split][subset][name].append(scores[name])
     return found
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    mean = statistics.mean(values)
-    return f"{mean:.2f}" if len(values) < 2 else f"{mean:.2f} ± {statistics.stdev(values):.2f}"
 
 
 def difficulty_table(found: dict) -> str:
@@ -69,8 +58,8 @@ def difficulty_table(found: dict) -> str:
     rows = []
     for method in (m for m in METHODS if m in found):
         own = found[method]["validation"]["all"]
-        others = [_spread(found[method][split]["all"]["mse"]) for split in ("test", "tune")]
-        rows.append([METHODS[method], len(own["mse"]), *(_spread(own[c]) for c in COLUMNS), *others])
+        others = [spread(found[method][split]["all"]["mse"], 2) for split in ("test", "tune")]
+        rows.append([METHODS[method], len(own["mse"]), *(spread(own[c], 2) for c in COLUMNS), *others])
     return table(["method", "seeds", *TRAITS, "mean", "test: mean", "tune: mean"], rows)
 
 
@@ -84,7 +73,7 @@ def controls_table(found: dict) -> str:
     for name in ["all", *names]:
         cells = joint["validation"][name]
         label = "as it is" if name == "all" else name.replace("_", " ")
-        rows.append([label, *(_spread(cells[c]) for c in COLUMNS), _spread(joint["test"][name]["mse"])])
+        rows.append([label, *(spread(cells[c], 2) for c in COLUMNS), spread(joint["test"][name]["mse"], 2)])
     return table(["joint probe, input", *TRAITS, "mean", "test: mean"], rows)
 
 
@@ -110,41 +99,29 @@ def splits_table(root: Path) -> str:
     return table(head, rows)
 
 
-def render(root: Path, records: Path | None = None) -> str:
+def render(root: Path, records: Path | None = None, runs: Path | None = None) -> str:
     """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
-    path = root / "rooms.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `python -m cm3t.data.rooms dyad` writes it when it is complete")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    dials = facts["dials"]
-    found = difficulty(records, facts["digest"]) if records and records.is_dir() else {}
+    facts = cards.facts_of(root, "dyad")
+    dials, found = facts["dials"], difficulty(records, facts["digest"])
     pairs = ((i, j) for i in range(5) for j in range(i + 1, 5))
     values = dict(
         people=len(facts["participants"]), sessions=sum(facts["sessions"].values()), recordings=facts["recordings"],
-        minutes=f"{facts['seconds'] / 60:.0f}", megabytes=f"{facts['bytes'] / 1e6:.1f}", size=dials["size"],
-        fps=f"{dials['fps']:g}", crf=dials["crf"], gop=dials["gop"], rate=dials["sound_rate"],
-        bitrate=dials["sound_bitrate"], utterances=facts["utterances"],
+        minutes=f"{facts['seconds'] / 60:.0f}", megabytes=f"{facts['bytes'] / 1e6:.1f}",
+        gop=dials["gop"], utterances=facts["utterances"],
         length=f"{facts['words'] / facts['utterances']:.1f}", splits=splits_table(root),
         correlations=", ".join(f"{TRAITS[i]}{TRAITS[j]} {CORRELATIONS[i, j]:+.2f}" for i, j in pairs),
         seconds=f"{np.mean(dials['lengths']):.0f}", partner=dials["partner_level"],
         strengths=f"{dials['words']:g} (words), {dials['body']:g} (body), {dials['voice']:g} (voice)",
-        difficulty=difficulty_table(found), controls=controls_table(found), digest=facts["digest"],
-        generator=facts["generator"], versions=", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
-        dials="\n".join(f"    {k} = {v}" for k, v in dials.items()),
+        difficulty=difficulty_table(found), controls=controls_table(found),
     )  # fmt: skip
-    return TEXT.format(**values)
+    return TEXT.format(**cards.shared(facts), **values)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms dyad-card", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=config.data_dir() / "rooms-dyad")
-    parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / "card-dyad")
-    options = parser.parse_args(argv)
-    text = render(options.root, options.records)
-    (options.root / "README.md").write_text(text, encoding="utf-8")
-    print(f"wrote {options.root / 'README.md'}")
-    return 0
+    """Command line of ``python -m cm3t.data.rooms dyad-card``."""
+    return cards.command(
+        "dyad", argv, render=render, digest=lambda root: Udiva(root).digest, about=__doc__.splitlines()[0]
+    )
 
 
 if __name__ == "__main__":

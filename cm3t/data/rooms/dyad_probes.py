@@ -7,7 +7,6 @@ bound what a cue gives away. All scores are squared errors over participants (`m
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from cm3t import config
 from cm3t.data.rooms import probing
 from cm3t.data.rooms.dyad_script import session_cues
 from cm3t.data.rooms.dyad_world import Dials, make_people, make_sessions
@@ -240,16 +238,7 @@ def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms dyad-probes", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=config.data_dir() / "rooms-dyad")
-    parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / "card-dyad")
-    parser.add_argument("--probes", nargs="+", default=list(PROBES), choices=PROBES)
-    parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    log = lambda line: print(line, flush=True)  # noqa: E731
-    measure(options.data, options.out, probes=tuple(options.probes), seeds=options.seeds, log=log)
-    return 0
+    return probing.command("dyad", argv, known=PROBES, measure=measure, about=__doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

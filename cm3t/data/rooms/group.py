@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from cm3t import config
-from cm3t.data.rooms import group_files
+from cm3t.data.rooms import files, group_files
 from cm3t.data.rooms.assets import package_version
 from cm3t.data.rooms.group_script import Script, plan
 from cm3t.data.rooms.group_voice import sound_of
@@ -55,7 +55,7 @@ def _begin(root: Path, dials: Dials) -> None:
     path = root / STAMP
     if path.exists() and json.loads(path.read_text()) != stamp:
         raise SystemExit(f"{root}: holds clips of other dials or another version; remove it or choose --out")
-    if not path.exists() and group_files.data_files(root):
+    if not path.exists() and files.data_files(root):
         raise SystemExit(f"{root}: holds a finished generation; remove it or choose another --out")
     root.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(stamp))
@@ -93,14 +93,14 @@ def generate(root: Path, dials: Dials, *, only: tuple[int, ...] = (), views: tup
 
 def facts_of(root: Path, dials: Dials, scripts: list[Script]) -> dict:
     """What ``rooms.json`` says."""
-    files = group_files.data_files(root)
+    found = files.data_files(root)
     kinds = {"clips": ".mp4", "sound": ".opus", "lists": ".csv"}
-    sizes = {kind: sum(f.stat().st_size for f in files if f.suffix == end) for kind, end in kinds.items()}
+    sizes = {kind: sum(f.stat().st_size for f in found if f.suffix == end) for kind, end in kinds.items()}
     splits = ("train", "tune", "val")
     return {
         "name": "rooms-group",
         "generator": VERSION,
-        "digest": group_files.digest(root),
+        "digest": files.digest(root),
         "dials": dials.as_dict(),
         "sessions": {split: [s.take.number for s in scripts if s.take.split == split] for split in splits},
         "recordings": {

@@ -5,17 +5,13 @@ Every number is read from ``rooms.json``, the dials or the difficulty records (`
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from cm3t import config
 from cm3t.data.mpiigi_samples import BEHAVIOURS
-from cm3t.data.rooms import group_files
-from cm3t.data.rooms.card import table
+from cm3t.data.rooms import cards, files, group_files
+from cm3t.data.rooms.cards import read_records, spread, table
 from cm3t.data.rooms.group_card_text import TEXT
 from cm3t.data.rooms.group_world import KINDS, PAUSES, SECONDS, SPEAKS, VOICES
 
@@ -59,16 +55,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def difficulty(folder: Path) -> dict[tuple[str, str], dict[str, list[float]]]:
+def difficulty(folder: Path | None) -> dict[tuple[str, str], dict[str, list[float]]]:
     """{(method, subset or control): {measure: values over seeds}} of the records in ``folder``.
 
     Measures: map, map_micro, the average precisions of `SHOWN` (validation), and tune (map).
     """
     found: dict = defaultdict(lambda: defaultdict(list))
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["train_info"]["status"] != "ok":
-            continue
+    for record in read_records(folder):
         method, metrics = record["run_info"]["config"]["method"], record["train_info"]["metrics"]
         for subset, scores in metrics["validation"].items():
             cell = found[method, subset]
@@ -79,15 +72,6 @@ def difficulty(folder: Path) -> dict[tuple[str, str], dict[str, list[float]]]:
             if subset in metrics.get("tune", {}):
                 cell["tune"].append(metrics["tune"][subset]["map"])
     return found
-
-
-def spread(values: list[float]) -> str:
-    """Mean ± standard deviation, as text."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    mean = statistics.mean(known)
-    return f"{mean:.1f}" if len(known) < 2 else f"{mean:.1f} ± {statistics.stdev(known):.1f}"
 
 
 def difficulty_table(found: dict) -> str:
@@ -129,31 +113,24 @@ def separable(dials: dict) -> float:
     return 0.5 * (1 + math.erf(math.sqrt(squared) / 2 / math.sqrt(2)))
 
 
-def render(root: Path, records: Path | None = None) -> str:
+def render(root: Path, records: Path | None = None, runs: Path | None = None) -> str:
     """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
-    path = root / "rooms.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `python -m cm3t.data.rooms group` writes it when it is complete")
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = cards.facts_of(root, "group")
     dials, sizes = facts["dials"], facts["bytes"]
     silent = sum(1 for split in group_files.SPLITS for row in _rows(root, split) if int(row[1]) in facts["silent"])
     voices = [f"{KINDS[seat]}, about {voice.pitch:.0f} Hz, on seat {seat}" for seat, voice in VOICES.items()]
     values = dict(
-        people=facts["people"], splits=splits_table(facts), behaviours=behaviours_table(facts), size=dials["size"],
-        fps=f"{dials['fps']:g}", frames=round(SECONDS * dials["fps"]), crf=dials["crf"], rate=dials["sound_rate"],
-        bitrate=dials["sound_bitrate"], total=f"{sizes['total'] / 1e6:.1f}", clips=f"{sizes['clips'] / 1e6:.1f}",
+        people=facts["people"], splits=splits_table(facts), behaviours=behaviours_table(facts),
+        frames=round(SECONDS * dials["fps"]), total=f"{sizes['total'] / 1e6:.1f}", clips=f"{sizes['clips'] / 1e6:.1f}",
         sound=f"{sizes['sound'] / 1e6:.1f}", second=percent(dials["second"]), voices="; ".join(voices),
         far=percent(dials["far"]), ambiguous=percent(separable(dials)), gesture=percent(SPEAKS["Gesture"]),
         fumble=percent(1 - SPEAKS["Fumble"]), mouth=percent(1 - SPEAKS["Hand-mouth"]),
         face=percent(PAUSES["Hand-face"]), own=percent(dials["own_speech"]), quiet=percent(dials["quiet"]),
         seats=", ".join(percent(share) for share in dials["seat_shares"]), silent=", ".join(map(str, facts["silent"])),
         silent_share=percent(silent / sum(facts["snippets"].values())), trained=facts["snippets"]["train"],
-        rarest=min(facts["positives"]["val"].values()), generator=facts["generator"], digest=facts["digest"],
-        versions=", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
-        difficulty=difficulty_table(difficulty(records) if records and records.is_dir() else {}),
-        dials="\n".join(f"    {name} = {value}" for name, value in dials.items()),
+        rarest=min(facts["positives"]["val"].values()), difficulty=difficulty_table(difficulty(records)),
     )  # fmt: skip
-    return TEXT.format(**values)
+    return TEXT.format(**cards.shared(facts), **values)
 
 
 def _rows(root: Path, split: str) -> list[list[str]]:
@@ -163,19 +140,7 @@ def _rows(root: Path, split: str) -> list[list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line of ``python -m cm3t.data.rooms group-card``."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms group-card", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=config.data_dir() / "rooms-group")
-    parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / "card-group")
-    parser.add_argument("--check", action="store_true", help="also compare the files with the digest in rooms.json")
-    options = parser.parse_args(argv)
-    text = render(options.root, options.records)
-    if options.check:
-        known = json.loads((options.root / "rooms.json").read_text())["digest"]
-        if group_files.digest(options.root) != known:
-            raise SystemExit(f"{options.root}: the files are not the ones rooms.json was written for ({known[:12]})")
-    (options.root / "README.md").write_text(text, encoding="utf-8")
-    print(f"wrote {options.root / 'README.md'}")
-    return 0
+    return cards.command("group", argv, render=render, digest=files.digest, about=__doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,21 +53,6 @@ def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable]) -> 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-
-
-def data_files(root: Path) -> list[Path]:
-    """Clips, sounds and lists in a fixed order (not the card, not ``rooms.json``, no hidden files)."""
-    found = (p for p in Path(root).rglob("*") if p.suffix in (".mp4", ".opus", ".csv") and not p.name.startswith("."))
-    return sorted(found, key=lambda p: p.relative_to(root).as_posix())
-
-
-def digest(root: Path) -> str:
-    """sha256 over every data file's relative name and sha256, hexadecimal."""
-    total = hashlib.sha256()
-    for path in data_files(root):
-        inner = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{path.relative_to(root).as_posix()} {inner}\n".encode())
-    return total.hexdigest()
 
 
 def positives(scripts: list[Script], split: str) -> dict[str, int]:

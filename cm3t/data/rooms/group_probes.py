@@ -8,7 +8,6 @@ other clips' sound too, so that only chance remains of what it could add.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +18,6 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from cm3t import config
 from cm3t.data.mpiigi import MpiiGroupInteraction
 from cm3t.data.rooms import probing
 from cm3t.data.rooms.probes import Frame, Tokens, pooled_sound, shifted
@@ -206,16 +204,7 @@ def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms group-probes", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=config.data_dir() / "rooms-group")
-    parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / "card-group")
-    parser.add_argument("--probes", nargs="+", default=list(PROBES), choices=PROBES)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    measure(options.data, options.out, probes=tuple(options.probes), seeds=options.seeds)
-    return 0
+    return probing.command("group", argv, known=PROBES, measure=measure, about=__doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cm3t.data.rooms import kitchen_files
+from cm3t.data.rooms import files, kitchen_files
 from cm3t.data.rooms.assets import package_version
 from cm3t.data.rooms.kitchen_script import Script, plan
 from cm3t.data.rooms.kitchen_sound import sound_of
@@ -95,7 +95,7 @@ def _begin(root: Path, dials: Dials, share: float) -> None:
     path = root / STAMP
     if path.exists() and json.loads(path.read_text()) != stamp:
         raise SystemExit(f"{root}: holds recordings of other dials or another version; remove it or choose --out")
-    if not path.exists() and kitchen_files.data_files(root):
+    if not path.exists() and files.data_files(root):
         raise SystemExit(f"{root}: holds finished recordings; remove it or choose another --out")
     root.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(stamp))
@@ -143,13 +143,13 @@ def generate(root: Path, dials: Dials, *, share: float = 1.0, workers: int = 1, 
 
 def _facts(root: Path, dials: Dials, scripts: list[Script], people, share: float) -> dict:
     tune = {p.name for p in people if p.role == "tune"}
-    files = kitchen_files.data_files(root)
-    gap = [f for f in files if f.relative_to(root).parts[0].startswith("gap")]
+    found = files.data_files(root)
+    gap = [f for f in found if f.relative_to(root).parts[0].startswith("gap")]
     tables = {split: kitchen_files.action_counts(scripts, split, tune) for split in ("train", "tune", "validation")}
     return {
         "name": "rooms-kitchen",
         "generator": VERSION,
-        "digest": kitchen_files.digest(root),
+        "digest": files.digest(root),
         "share": share,
         "dials": dials.as_dict(),
         "participants": {p.name: p.role for p in people},
@@ -157,7 +157,7 @@ def _facts(root: Path, dials: Dials, scripts: list[Script], people, share: float
         "actions": tables,
         "recordings": len(scripts),
         "seconds": round(sum(s.duration for s in scripts), 1),
-        "bytes": {"total": sum(f.stat().st_size for f in files), "gap": sum(f.stat().st_size for f in gap)},
+        "bytes": {"total": sum(f.stat().st_size for f in found), "gap": sum(f.stat().st_size for f in gap)},
         "versions": {name: package_version(name) for name in ("mujoco", "gymnasium-robotics", "av", "numpy")},
     }
 

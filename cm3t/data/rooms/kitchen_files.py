@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -107,21 +106,6 @@ def write_gap_annotations(root: Path, level: int, rows: list[dict]) -> None:
     """``annotations/EPIC_100_validation_gap<level>.csv``."""
     path = root / "annotations" / f"EPIC_100_validation_gap{level}.csv"
     write_csv(path, COLUMNS, ([r[c] for c in COLUMNS] for r in rows))
-
-
-def data_files(root: Path) -> list[Path]:
-    """The recordings and annotations, in a fixed order (not the card, not ``rooms.json``, no hidden files)."""
-    found = (p for p in root.rglob("*") if p.is_file() and p.suffix in (".MP4", ".csv"))
-    return sorted((p for p in found if not p.name.startswith(".")), key=lambda p: p.relative_to(root).as_posix())
-
-
-def digest(root: Path) -> str:
-    """sha256 over every data file's relative name and sha256, hexadecimal."""
-    total = hashlib.sha256()
-    for path in data_files(Path(root)):
-        inner = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{path.relative_to(root).as_posix()} {inner}\n".encode())
-    return total.hexdigest()
 
 
 def action_counts(scripts: list[Script], split: str, tune: set[str] | None = None) -> dict[str, int]:

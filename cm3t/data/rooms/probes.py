@@ -7,7 +7,6 @@ same recipe for each: they bound what a cue gives away, they are not tuned again
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,7 +17,6 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from cm3t import config
 from cm3t.data.epic import EpicKitchens
 from cm3t.data.rooms import probing
 from cm3t.data.rooms.probing import Recipe
@@ -223,16 +221,7 @@ def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.data.rooms.probes", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=config.data_dir() / "rooms-kitchen")
-    parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / "card")
-    parser.add_argument("--probes", nargs="+", default=["majority", *BODIES], choices=["majority", *BODIES])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(argv)
-    torch.set_num_threads(options.threads)
-    measure(options.data, options.out, probes=tuple(options.probes), seeds=options.seeds)
-    return 0
+    return probing.command("kitchen", argv, known=("majority", *BODIES), measure=measure, about=__doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

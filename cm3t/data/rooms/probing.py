@@ -1,16 +1,18 @@
-"""What all difficulty probes share: one recipe to fit a small network, and the record it leaves for a data card."""
+"""What all difficulty probes share: a recipe to fit a small network, the record for a data card, the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cm3t import records
+from cm3t import config, records
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -70,3 +72,18 @@ def write_record(
     train = {"status": "ok", "recipe": recipe, "metrics": metrics, "seconds": round(seconds, 1)}
     record = records.Record(f"{probe}-s{seed}", about, train, records.provenance("cpu", data=digest))
     return records.save_record(record, folder)
+
+
+def command(name: str, argv: list[str] | None, *, known: Sequence[str], measure: Callable, about: str) -> int:
+    """The command line of the probes of ``rooms-<name>``: measure(root, folder, probes=, seeds=, log=)."""
+    prefix, suffix = ("", "") if name == "kitchen" else (f"{name}-", f"-{name}")
+    parser = argparse.ArgumentParser(prog=f"python -m cm3t.data.rooms {prefix}probes", description=about)
+    parser.add_argument("--data", type=Path, default=config.data_dir() / f"rooms-{name}")
+    parser.add_argument("--out", type=Path, default=config.results_dir() / "records" / f"card{suffix}")
+    parser.add_argument("--probes", nargs="+", default=list(known), choices=known)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args(argv)
+    torch.set_num_threads(given.threads)
+    measure(given.data, given.out, probes=tuple(given.probes), seeds=given.seeds, log=partial(print, flush=True))
+    return 0

@@ -1,0 +1,82 @@
+"""What the data cards of all rooms share: the facts of a generation, records of difficulty, tables, the command line.
+
+A card is rendered: every number is read from files that the generator or a run wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cm3t import config
+
+
+def facts_of(root: Path, command: str) -> dict:
+    """What a finished generation wrote into ``rooms.json``; FileNotFoundError where there is none."""
+    path = root / "rooms.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: `python -m cm3t.data.rooms {command}` writes it when it is complete"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def shared(facts: dict) -> dict[str, object]:
+    """The values that every card shows: the recordings' format, the generator, its dials and the digest."""
+    dials = facts["dials"]
+    return dict(
+        size=dials["size"], fps=f"{dials['fps']:g}", crf=dials["crf"], rate=dials["sound_rate"],
+        bitrate=dials["sound_bitrate"], generator=facts["generator"], digest=facts["digest"],
+        versions=", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+        dials="\n".join(f"    {name} = {value}" for name, value in dials.items()),
+    )  # fmt: skip
+
+
+def read_records(folder: Path | None, pattern: str = "*.json") -> Iterator[dict]:
+    """The records of finished runs in a folder, in the order of their names; none where there is no folder."""
+    for path in sorted(folder.glob(pattern)) if folder else ():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["train_info"]["status"] == "ok":
+            yield record
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    """A Markdown table; every column but the first is right-aligned."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows])
+
+
+def spread(values, digits: int = 1) -> str:
+    """Mean ± standard deviation of those that are known, as text; of a single one, itself."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean = f"{statistics.mean(known):.{digits}f}"
+    return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.{digits}f}"
+
+
+def command(name: str, argv: list[str] | None, *, render: Callable, digest: Callable[[Path], str], about: str) -> int:
+    """The command line of a card: render it beside the data of ``rooms-<name>``, or check those first.
+
+    ``render(root, records, runs)`` gives the text, from the probes' records and the study's; ``digest(root)`` is
+    over the files.
+    """
+    suffix = "" if name == "kitchen" else f"{name}-"
+    folder = "card" if name == "kitchen" else f"card-{name}"
+    parser = argparse.ArgumentParser(prog=f"python -m cm3t.data.rooms {suffix}card", description=about)
+    parser.add_argument("--root", type=Path, default=config.data_dir() / f"rooms-{name}")
+    parser.add_argument("--records", type=Path, default=config.results_dir() / "records" / folder, help="of the probes")
+    parser.add_argument("--runs", type=Path, default=config.records_dir("full"), help="of the study")
+    parser.add_argument("--check", action="store_true", help="also compare the files with the digest in rooms.json")
+    given = parser.parse_args(argv)
+    text = render(given.root, given.records, given.runs)
+    if given.check:
+        known = facts_of(given.root, name)["digest"]
+        if digest(given.root) != known:
+            raise SystemExit(f"{given.root}: the files are not the ones rooms.json was written for ({known[:12]})")
+    (given.root / "README.md").write_text(text, encoding="utf-8")
+    print(f"wrote {given.root / 'README.md'}")
+    return 0
