@@ -50,6 +50,8 @@ LAYERS = (
         "show",
         "show_side",
         "show_budget",
+        "show_folder",
+        "folder_report",
         "notebooks",
         "exercises",
         "rooms",
@@ -60,7 +62,7 @@ LAYERS = (
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
 TORCH_FREE = """
     config methods paper records stats study plans published ledger
-    figures curves show_side report notebooks run
+    figures curves show_side show_budget report notebooks run
 """.split()
 LINES = 350
 # Where a reader meets tensors, a docstring tells their shapes.

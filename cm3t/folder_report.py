@@ -1,0 +1,209 @@
+"""A report on a model adapted to a folder of videos, written from the records of its runs and from its answers.
+
+python -m cm3t.folder_report RECORD.json --root DIR      writes DIR/report.md and its figures
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cm3t import figures, sets, show_folder, train
+from cm3t.coerce import ConfigError
+from cm3t.config import RunConfig, resolve
+from cm3t.metrics import label_scores
+from cm3t.records import Record, load_run
+from cm3t.report import markdown
+from cm3t.tasks import TASKS
+
+SETTINGS = ("backbone", "weights", "method", "side", "profile", "seed", "epochs", "batch_size", "lr", "frames", "size")
+
+
+def predictions(config: RunConfig, out: Path | str | None = None) -> pd.DataFrame:
+    """What the model of a finished run says of each clip that it was scored on, one row a clip, in their order.
+
+    Columns: id, group, label, predicted and probability (0..1); of clips with several labels, what is likelier than
+    not, as "a;b", and no probability. Errors: ConfigError for a run that is not finished or kept no plugins.
+    """
+    data = _scored(config)
+    model = train.restore(config, out).to("cuda" if torch.cuda.is_available() else "cpu")
+    clips = sets.decode(data, config.side)
+    (logits,) = train.predict(model, clips, anchored=config.anchored).values()
+    rows = data.annotations
+    table = pd.DataFrame({"id": rows["id"], "group": rows["group"], "label": rows["labels"].str.join(";")})
+    names = np.array(data.names, object)
+    if data.task != "labels":
+        return table.assign(predicted=[";".join(names[row > 0]) for row in logits])
+    odds = torch.from_numpy(logits).softmax(1).numpy()
+    return table.assign(predicted=names[odds.argmax(1)], probability=odds.max(1))
+
+
+def write_report(configs: Sequence[RunConfig], path: Path | str, out: Path | str | None = None) -> Path:
+    """Write `path` (Markdown) and figures beside it: the last of the runs in detail, the others to compare with.
+
+    All must be finished (`train.run(config, keep=True)`) on one folder. Errors: ConfigError.
+    """
+    path = Path(path)
+    records = [train.finished(config, out) for config in configs]
+    if None in records:
+        raise ConfigError("a report needs finished runs: train.run(config, keep=True) makes them")
+    config, record = configs[-1], records[-1]
+    data, table = _scored(config), predictions(config, out)
+    trained = Counter(name for labels in train.open_sets(config)["train"].annotations["labels"] for name in labels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)), _headline(record))
+    parts = [
+        f"# {data.file.parent.name or 'Videos'}: {_name(config)}",
+        _opening(record, data, table, trained),
+        "## Scores\n\n" + markdown(scores_table(configs, records)),
+        "One seed each; clips of one participant resemble each other, so small differences decide nothing.",
+        _picture(curves, path, "learning_curves", "Loss and score by epoch"),
+        *(_confusions(table, data, path, trained) if data.task == "labels" else _behaviours(record, data, trained)),
+        *_controls(record, config),
+        "## Settings\n\n" + markdown(_settings(config, record)),
+        f"The same again: `{_command(record)}`",
+    ]
+    path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return path
+
+
+def scores_table(configs: Sequence[RunConfig], records: Sequence[Record]) -> pd.DataFrame:
+    """One row a run: what it saw and heard, what was trained, its scores and its time, from its record."""
+    rows = []
+    for config, record in zip(configs, records, strict=True):
+        info, found = record.train_info, _scores(record)
+        row = {"run": _name(config), "trained parameters": f"{info['trainable']:,}"}
+        row["share of the backbone (%)"] = f"{100 * info['share']:.1f}"
+        shown = TASKS["labels" if "top1" in found else "behaviours"].shown
+        row |= {f"{name.replace('_', ' ').replace('top1', 'top-1')} (%)": f"{found[name]:.1f}" for name in shown}
+        rows.append(row | {"clips": found["n"], "minutes": f"{info['seconds'] / 60:.1f}"})
+    return pd.DataFrame(rows)
+
+
+def _scored(config: RunConfig):
+    """The split that a run is scored on. Errors: ConfigError for another data set than a folder."""
+    if config.data != "folder":
+        raise ConfigError(f"data={config.data!r}: this report is on a folder of videos, data='folder'")
+    return train.open_sets(config)[config.score_split]
+
+
+def _scores(record: Record) -> dict:
+    (subsets,) = record.train_info["metrics"].values()
+    return subsets["all"]
+
+
+def _headline(record: Record) -> str:
+    return "top1" if "top1" in _scores(record) else "map"
+
+
+def _name(config: RunConfig) -> str:
+    return " + ".join([figures.label(config.method).replace("caa", "CAA"), *config.side])
+
+
+def _opening(record: Record, data, table: pd.DataFrame, trained: Counter) -> str:
+    """What was reached, on what, and what a constant answer would reach; the record and the answers must agree."""
+    found, people = _scores(record), table["group"].nunique()
+    words = f"{found['n']} {data.split} clips of {people} participants (or videos) that training did not see"
+    if data.task != "labels":
+        return f"Mean average precision **{found['map']:.1f} %** on {words}."
+    places = {name: place for place, name in enumerate(data.names)}
+    right = 100 * float((table["predicted"] == table["label"]).mean())
+    if abs(right - found["top1"]) > 1e-6:
+        raise ConfigError(
+            f"the restored model scores {right:.1f} %, its record {found['top1']:.1f} %: has the data changed?"
+        )
+    usual = trained.most_common(1)[0][0]
+    constant = label_scores(
+        np.eye(len(places))[[places[usual]] * len(table)], np.array([places[name] for name in table["label"]])
+    )
+    return (
+        f"Top-1 **{found['top1']:.1f} %**, mean class accuracy {found['mean_class_accuracy']:.1f} %, on {words}. "
+        f"Always answering {usual!r}, the most frequent class in training, scores {constant['top1']:.1f} %."
+    )
+
+
+def _confusions(table: pd.DataFrame, data, path: Path, trained: Counter) -> list[str]:
+    counts = show_folder.confusion(table, data.names)
+    wrong = table[table["label"] != table["predicted"]].groupby(["label", "predicted"]).size().sort_values()[::-1][:5]
+    said = "; ".join(f"{label} taken for {other}: {n}" for (label, other), n in wrong.items())
+    picture = show_folder.confusion_matrix(counts, f"{data.split}, {len(table)} clips")
+    return [
+        "## What is taken for what",
+        _picture(picture, path, "confusion", "Confusion matrix"),
+        f"Most frequent: {said}." if said else "No clip was taken for another class.",
+        "## Classes\n\n" + markdown(show_folder.per_class(table, data.names, trained)),
+    ]
+
+
+def _behaviours(record: Record, data, trained: Counter) -> list[str]:
+    found, positives = _scores(record), data.targets["behaviour"].sum(0).int().tolist()
+    rows = [
+        {"class": i, "name": name, "trained on": trained[name], "scored": positives[i], "average precision (%)": ap}
+        for i, name in enumerate(data.names)
+        for ap in ["" if found[f"ap_{i}"] is None else f"{found[f'ap_{i}']:.1f}"]
+    ]
+    return ["## Classes\n\n" + markdown(pd.DataFrame(rows))]
+
+
+def _controls(record: Record, config: RunConfig) -> list[str]:
+    """What the modalities are worth: the same model on clips that lack one, or have another clip's."""
+    (subsets,) = record.train_info["metrics"].values()
+    rows = [
+        {"modality": name}
+        | {
+            words: f"{subsets[key][_headline(record)]:.1f}"
+            for words, key in (("as it is", "all"), ("without", f"no_{name}"), ("another clip's", f"shuffled_{name}"))
+        }
+        for name in config.side
+    ]
+    said = "A modality that is listened to costs accuracy when it is taken away, and more when it is another clip's."
+    return [f"## What the modalities are worth\n\n{markdown(pd.DataFrame(rows))}", said] if rows else []
+
+
+def _settings(config: RunConfig, record: Record) -> pd.DataFrame:
+    meta = record.meta_info
+    shown = {name: getattr(config, name) for name in SETTINGS}
+    clip = sets.clip_of(config)
+    shown |= {"frames": clip[0], "size": clip[1], "side": ", ".join(config.side), "lr": f"{config.lr:g}"}
+    shown |= {f"digest of the {name}": value[:12] for name, value in meta["digests"].items()}
+    shown |= {
+        "versions": ", ".join(f"{k} {v}" for k, v in meta["versions"].items() if k in ("cm3t", "torch", "python"))
+    }
+    shown |= {"run": record.run_id, "at": record.run_info["created_at"], "on": meta["hardware"]["device"]}
+    return pd.DataFrame([{"setting": name, "value": value} for name, value in shown.items() if value not in ("", None)])
+
+
+def _command(record: Record) -> str:
+    root = record.run_info["config"]["root"]
+    return record.run_info["command"].replace(str(root), Path(root).name)
+
+
+def _picture(figure, path: Path, name: str, words: str) -> str:
+    made = figures.save_figure(figure, path.with_name(f"{path.stem}_{name}"))
+    return f"![{words}]({made[0].name})"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 0 done, 2 a wrong argument."""
+    parser = argparse.ArgumentParser(prog="python -m cm3t.folder_report", description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path, help="of a finished run, results/local/<profile>/<run id>.json")
+    parser.add_argument("--root", help="the folder of videos, if it is not where it was")
+    parser.add_argument("--to", type=Path, help="the file to write (ROOT/report.md)")
+    given = parser.parse_args(arguments)
+    try:
+        settings = load_run(given.record).run_info["config"]
+        config = resolve(**settings | ({"root": given.root} if given.root else {}))
+        print(write_report([config], given.to or _scored(config).root / "report.md", given.record.parent))
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
