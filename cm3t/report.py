@@ -63,7 +63,7 @@ def rooms(profile: str) -> pd.DataFrame:
 
 
 def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.DataFrame:
-    """One row a method, best first: trained share, accuracy on each subset (mean ± 95 %), epochs, minutes, n."""
+    """One row a method, best first: trained share, accuracy on each subset (mean ± 95 %), epochs, n."""
     runs = select(frame)
     rows = []
     for method, group in runs.groupby("method", sort=True):
@@ -72,9 +72,8 @@ def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.
             values = group.get(f"{subset}.action_top1", pd.Series(dtype=float)).dropna()
             row[heading] = interval(values).text() if len(values) else ""
         row["epochs to converge"] = f"{group['epochs_to_converge'].mean():.1f}"
-        row["minutes a run"] = f"{group['seconds'].mean() / 60:.1f}"
         rows.append(row | {"n": len(group), "order": -group[SCORE].mean()})
-    columns = ["method", "trained (%)", *subsets.values(), "epochs to converge", "minutes a run", "n"]
+    columns = ["method", "trained (%)", *subsets.values(), "epochs to converge", "n"]
     return pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")[columns]
 
 
@@ -255,11 +254,8 @@ def stale_readme() -> bool:
 
 def release_tuning(profile: str | None = None) -> Path:
     """Write results/tuning.json from the sweep of the largest profile that has one; see `study.release_rates`."""
-    frames = [
-        select(results(name), score_split="tune", **dict.fromkeys(study.OVERRIDES, any))
-        for name in ([profile] if profile else reversed(PROFILES))
-    ]
-    study.release_rates(next((frame for frame in frames if len(frame)), frames[0]))
+    frames = [results(name) for name in ([profile] if profile else reversed(PROFILES))]
+    study.release_rates(next((frame for frame in frames if "tune" in set(frame["score_split"])), frames[0]))
     return config.results_dir() / "tuning.json"
 
 
