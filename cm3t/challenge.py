@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from cm3t.data.epic_annotations import NARRATION, NOUNS, VERBS
 from cm3t.data.features import parse_json
-from cm3t.metrics import action_scores, log_softmax, ranks
+from cm3t.metrics import action_scores, log_softmax, ranks, subset_scores
 
 WIDTHS = {"verb": VERBS, "noun": NOUNS}
 VERSION, CHALLENGE = "0.2", "action_recognition"
@@ -194,6 +194,22 @@ def action_head_scores(
     )
     rank = np.where(own < 0, actions.shape[1], ranks(actions, np.maximum(own, 0)))
     return scores | {f"action_top{k}": 100.0 * float(np.mean(rank < k)) for k in (1, 5)}
+
+
+def action_head_subset_scores(
+    actions: np.ndarray, classes: np.ndarray, subsets: Mapping[str, np.ndarray], pairs: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """`action_head_scores` of every subset, by the rules of `metrics.subset_scores`.
+
+    Shapes: actions (n, A), classes (n, 2) of verb and noun, subsets {name: bool (n,)}, pairs (A, 2).
+    """
+    target = dict(zip(WIDTHS, np.asarray(classes).T, strict=True))
+    scores = subset_scores(marginal_scores(actions, pairs), target, subsets)
+    for name in scores:
+        kept = np.asarray(subsets[name], bool)
+        own = action_head_scores(actions[kept], {head: values[kept] for head, values in target.items()}, pairs)
+        scores[name] |= {key: value for key, value in own.items() if key.startswith("action")}
+    return scores
 
 
 def write_submission(

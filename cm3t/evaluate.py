@@ -21,7 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from cm3t import metrics
-from cm3t.challenge import ScoreError, action_head_scores, in_order, marginal_scores, read_scores, write_submission
+from cm3t.challenge import (
+    ScoreError,
+    action_head_subset_scores,
+    in_order,
+    marginal_scores,
+    read_scores,
+    write_submission,
+)
 
 Scores = dict[str, dict[str, float | None]]
 
@@ -51,12 +58,10 @@ def epic(args: argparse.Namespace) -> Scores:
         return {}
     target = {head: values.numpy() for head, values in labels.targets.items()}
     subsets = {name: members.numpy() for name, members in labels.subsets.items()}
-    scores = metrics.subset_scores({h: outputs[h] for h in ("verb", "noun")}, target, subsets)
-    for name in scores if pairs is not None else ():
-        kept = subsets[name]
-        own = action_head_scores(outputs["action"][kept], {h: t[kept] for h, t in target.items()}, pairs)
-        scores[name] |= {k: v for k, v in own.items() if k.startswith("action")}
-    return scores
+    if pairs is not None:
+        classes = np.stack([target["verb"], target["noun"]], axis=1)
+        return action_head_subset_scores(outputs["action"], classes, subsets, pairs)
+    return metrics.subset_scores({h: outputs[h] for h in ("verb", "noun")}, target, subsets)
 
 
 def mpiigi(args: argparse.Namespace) -> Scores:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cm3t.config import RunConfig
 from cm3t.controls import controls, drop
@@ -48,9 +48,11 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate((step + 0.5) / steps, config.warmup))
     for epoch in range(1, config.epochs + 1):
         model.train()
-        started, total = time.perf_counter(), 0.0
-        for batch in torch.randperm(len(data), generator=rng).split(config.batch_size):
-            video = augment(data.video[batch].to(device), rng, anchored=config.anchored)
+        started, total, seen = time.perf_counter(), 0.0, 0
+        draw = (config.seed, epoch) if config.jitter or config.transform else None
+        order = torch.randperm(len(data), generator=rng).split(config.batch_size)
+        for batch, video in data.batches(order, draw):
+            video = augmented(video.to(device), rng, config)
             inputs = data.inputs(batch, device)
             if inputs and config.modality_dropout:
                 inputs["present"] = drop(inputs["present"], config.modality_dropout, chance)
@@ -65,12 +67,19 @@ def fit(
             loss.backward()
             optimizer.step()
             schedule.step()
-            total += loss.item() * len(batch)
-        row = {"epoch": epoch, "loss": total / len(data), "lr": schedule.get_last_lr()[0]}
+            total, seen = total + loss.item() * len(batch), seen + len(batch)
+        row = {"epoch": epoch, "loss": total / max(seen, 1), "lr": schedule.get_last_lr()[0]}
         row["tune"] = evaluate(model, tune, anchored=config.anchored)["all"] if tune else {}
         history.append(row | {"seconds": time.perf_counter() - started})
         log(epoch_line(history, config.epochs, task))
     return history
+
+
+def augmented(video: Tensor, rng: torch.Generator, config: RunConfig) -> Tensor:
+    """Training clips (B, 3, T, H, W) as `augment` makes them; those that were transformed as they were read stay."""
+    if not config.transform:
+        return augment(video, rng, anchored=config.anchored)
+    return video if config.anchored else unanchor(video, rng)
 
 
 def evaluate(
@@ -83,30 +92,52 @@ def evaluate(
     """
     task = task_of(data)
     target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
-    found = task.scores(predict(model, data, anchored=anchored), target, subsets, data.groups)
-    for name, clips in controls(data) if controlled else ():
-        everything = {"all": subsets["all"]}
-        found[name] = task.scores(predict(model, clips, anchored=anchored), target, everything, data.groups)["all"]
+    others = dict(controls(data)) if controlled else {}
+    outputs = predict_all(model, {"": data} | others, anchored=anchored)
+    found = task.scores(outputs.pop(""), target, subsets, data.groups)
+    for name, heads in outputs.items():
+        found[name] = task.scores(heads, target, {"all": subsets["all"]}, data.groups)["all"]
     return {name: scores for name, scores in found.items() if scores["n"]}  # tune has no unseen participants
 
 
-@torch.no_grad()
 def predict(model: nn.Module, data: ClipSet, *, anchored: bool = True) -> dict[str, np.ndarray]:
     """What the heads say of all clips in eval mode: {head: float32 (n, c)}, before softmax or sigmoid.
 
     Without anchoring every clip is shifted (and flipped) once, the same way for every model.
+    Of a clip that cannot be read they say the mean of what they say of the others (`stream`).
     """
+    return predict_all(model, {"": data}, anchored=anchored)[""]
+
+
+@torch.no_grad()
+def predict_all(
+    model: nn.Module, variants: dict[str, ClipSet], *, anchored: bool = True
+) -> dict[str, dict[str, np.ndarray]]:
+    """As `predict`, of several sets of the same videos that differ in their modalities; every video is read once."""
     training, device = model.training, next(model.parameters()).device
     model.eval()
     rng = torch.Generator().manual_seed(0)
-    parts = []
-    for batch in torch.arange(len(data)).split(EVAL_BATCH):
-        video = data.video[batch].to(device)
-        video = video if anchored else unanchor(video, rng)
-        outputs = model(normalise(video, *pixels_of(model)), **data.inputs(batch, device))
-        parts.append({name: out.cpu() for name, out in outputs.items()})
+    data = next(iter(variants.values()))
+    read, parts = [], {name: [] for name in variants}
+    for batch, video in data.batches(torch.arange(len(data)).split(EVAL_BATCH)):
+        video = video.to(device)
+        video = normalise(video if anchored else unanchor(video, rng), *pixels_of(model))
+        read.append(batch)
+        for name, clips in variants.items():
+            outputs = model(video, **clips.inputs(batch, device))
+            parts[name].append({head: out.cpu() for head, out in outputs.items()})
     model.train(training)
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    return {name: _whole(torch.cat(read), found, len(data)) for name, found in parts.items()}
+
+
+def _whole(read: Tensor, parts: list[dict[str, Tensor]], count: int) -> dict[str, np.ndarray]:
+    """Outputs of all clips, {head: (count, c)}, from those that were read: the others have the mean of these."""
+    outputs = {head: torch.cat([part[head] for part in parts]) for head in parts[0]}
+    if len(read) < count:
+        for head, some in outputs.items():
+            outputs[head] = some.mean(0, keepdim=True).repeat(count, 1)
+            outputs[head][read] = some
+    return {head: values.numpy() for head, values in outputs.items()}
 
 
 def pixels_of(model: nn.Module) -> tuple:

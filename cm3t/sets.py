@@ -1,14 +1,20 @@
-"""The clips of a run: which splits it reads, decoded once a process; side tokens, slow to make, are kept on disk."""
+"""The clips of a run: which splits it reads; all in memory, decoded once a process, or read as they are needed.
+
+Side tokens are small beside the pictures and slow to make: they are made once, kept on disk, and read from there.
+"""
 
 import hashlib
 import json
 import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -16,9 +22,14 @@ from torch import Tensor
 
 from cm3t import backbones
 from cm3t import data as readers
-from cm3t.config import RunConfig, cache_dir
+from cm3t.config import RunConfig, cache_dir, features_of
 from cm3t.data import open_data
+from cm3t.data.mpiigi_samples import BEHAVIOURS_15
+from cm3t.data.segments import TENTH
+from cm3t.stream import Stream, UnreadableWarning, read_side
 from cm3t.tasks import task_of
+
+CHUNK = 4096  # clips whose tokens are looked at together
 
 
 class AbsentModality(LookupError):
@@ -27,23 +38,34 @@ class AbsentModality(LookupError):
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Decoded clips in memory, n of them.
+    """The clips of a split, n of them; what they show is in memory, or read as it is needed.
 
-    video uint8 (n, 3, T, H, W); target {head: (n,) or (n, c)}; subsets {name: bool (n,)}; side {modality: float32
-    (n, L, d)} and present {modality: bool (n,)}, False where a clip has none; groups: n participants; task: a name of
-    `tasks.TASKS`.
+    video: a tensor or a `Stream`, uint8 (n, 3, T, H, W); target {head: (n,) or (n, c)}; subsets {name: bool (n,)};
+    side {modality: float32 (n, L, d)} and present {modality: bool (n,)}, False where a clip has none; groups: n
+    participants; task: a name of `tasks.TASKS`; pairs int64 (A, 2): verb and noun of each class of a head for actions.
     """
 
-    video: Tensor
+    video: Tensor | Stream
     target: dict[str, Tensor]
     subsets: dict[str, Tensor]
     side: dict[str, Tensor] = field(default_factory=dict)
     present: dict[str, Tensor] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     task: str = "actions"
+    pairs: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.video)
+
+    def batches(self, parts: Iterable[Tensor], draw: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """(clips, video) of each part, which lists clips by number; see `Stream.batches`.
+
+        Shapes: parts int64 (B,) -> int64 (B,), uint8 (B, 3, T, H, W). In memory there is nothing to draw.
+        """
+        if isinstance(self.video, Stream):
+            yield from self.video.batches(parts, draw)
+        else:
+            yield from ((part, self.video[part]) for part in parts)
 
     def inputs(self, clips: Tensor, device: torch.device) -> dict[str, dict[str, Tensor]]:
         """What the model takes beside the video for some of the clips: {} or {side, present}, by modality."""
@@ -67,15 +89,40 @@ def clip_of(config: RunConfig) -> tuple[int, int, int]:
 def open_sets(config: RunConfig) -> dict:
     """The data sets that a run reads: train, tune, and validation as filmed and refilmed where it is to be scored."""
     frames, size, _ = clip_of(config)
-    common = dict(name=config.data, root=config.root, frames=frames, size=size)
-    sets = {"train": open_set(split="train", limit=config.train_clips, **common)}
-    sets["tune"] = open_set(split="tune", limit=config.eval_clips, **common)
+    common = dict(name=config.data, root=config.root, frames=frames, size=size) | reader_options(config)
+    held_out = _held_out(config)
+    drawn = {"transform": config.transform} if config.transform else {}
+    sets = {"train": open_set(split="train", limit=config.train_clips, **common, **held_out, **drawn)}
+    sets["tune"] = open_set(split="tune", limit=config.eval_clips, **common, **held_out)
     if config.score_split == "validation":
         common |= {"split": "validation", "limit": config.eval_clips}
         sets["validation"] = open_set(**common, gap=config.gap)
         for gap in sets["validation"].gaps if not config.gap else ():
             sets[f"gap{gap}"] = open_set(**common, gap=gap)
     return sets
+
+
+def reader_options(config: RunConfig) -> dict:
+    """What of the settings goes to the reader of the data set, as its arguments; {} where all is left to it."""
+    plain = ("source", "flow", "flow_scale", "audio", "head", "view", "seconds", "windows", "sampling")
+    options = {name: value for name in plain if (value := getattr(config, name)) is not None}
+    if config.behaviours == len(BEHAVIOURS_15):
+        options["behaviours"] = BEHAVIOURS_15
+    if config.tasks:
+        options["tasks"] = tuple(config.tasks.replace(",", "+").split("+"))
+    if config.sentences:
+        options["words"] = (("encoder", config.sentences),)
+    if config.features:
+        options["features"] = tuple(sorted(features_of(config).items()))
+    return options
+
+
+def _held_out(config: RunConfig) -> dict:
+    """Who is kept out of training, for the reader: those given; of a real set, those it lists, or every tenth."""
+    if config.tune:
+        ids = tuple(word.strip() for word in config.tune.split(","))
+        return {"tune": tuple(map(int, ids)) if config.data.endswith(("mpiigi", "group")) else ids}
+    return {"tune": TENTH} if config.data in ("epic", "mpiigi", "udiva") else {}
 
 
 def open_set(*, gap: int = 0, **options):
@@ -88,32 +135,41 @@ def _open_set(*, name: str, split: str, **options):
     opened = open_data(name, split=split, **options)
     if not len(opened):
         raise ValueError(f"the {split} split of {name} is empty: {options}")
-    opened.opened_as = {"name": name, "split": split} | {k: v for k, v in options.items() if k != "root"}
+    moot = ("root", "head", "transform")  # of these no token depends
+    opened.opened_as = {"name": name, "split": split} | {k: v for k, v in options.items() if k not in moot}
     return opened
 
 
-def decode(data, side: tuple[str, ...] = ()) -> ClipSet:
-    """All clips of a data set in memory, with the modalities `side`; runs of one process share them.
+def decode(data, side: tuple[str, ...] = (), workers: int | None = None) -> ClipSet:
+    """All clips of a data set, with the modalities `side`; runs of one process share them.
 
+    workers: None decodes everything into memory; else so many processes read clips as they are needed, 0 meaning this
+    one.
     Raises ValueError for targets that are no numbers, for tokens that are none (it names clip and modality) and for
     an unknown modality; AbsentModality for one that no clip of the split has.
     """
     target = _checked_targets(data)
-    found = {name: side_tokens(data, name) for name in side}
+    found = {name: side_tokens(data, name, workers) for name in side}
     return ClipSet(
-        video=_video(data),
+        video=_video(data) if workers is None else _stream(data, workers),
         target=target,
         subsets=data.subsets,
         side={name: tokens for name, (tokens, _) in found.items()},
         present={name: present for name, (_, present) in found.items()},
         groups=_groups(data),
         task=task_of(data).name,
+        pairs=getattr(data, "pairs", None),
     )
 
 
 @lru_cache(maxsize=16)
 def _video(data) -> Tensor:
     return data.decode_all()
+
+
+@lru_cache(maxsize=16)
+def _stream(data, workers: int) -> Stream:
+    return Stream(data, workers)
 
 
 def _checked_targets(data) -> dict[str, Tensor]:
@@ -141,33 +197,46 @@ def _named(data, clip: int) -> str:
 
 
 @lru_cache(maxsize=48)
-def side_tokens(data, name: str) -> tuple[Tensor, Tensor]:
-    """One modality of all clips, checked: float32 (n, L, d) and bool (n,). From the disk where it was made before."""
+def side_tokens(data, name: str, workers: int | None = None) -> tuple[Tensor, Tensor]:
+    """One modality of all clips, checked: float32 (n, L, d) and bool (n,). From the disk where it was made before.
+
+    With `workers` it is read by so many processes, a clip that cannot be read goes without it, and what lies on the
+    disk is mapped into memory, from where the system may drop it: sound of EPIC-KITCHENS-100 is 14 GB.
+    """
     path = _cache_path(data, name)
     found = _read(path) if path else None
     if found is None:
-        found = _decoded(data, name)
+        found = _decoded(data, name, workers)
         if path:
             _write(path, *found)
-    tokens, present = found
-    bad = present & ~tokens.isfinite().flatten(1).all(1)
+            found = found if workers is None else _read(path) or found
+    elif found[2].any():
+        said = f"{name} of {int(found[2].sum())} clips of the {data.split} split could not be read when it was made"
+        warnings.warn(f"{said}: absent from these clips; delete {path} to try again", UnreadableWarning, stacklevel=2)
+    tokens, present, _ = found
+    bad = present & ~torch.cat([part.isfinite().flatten(1).all(1) for part in tokens.split(CHUNK)])
     if bad.any():
         first = _named(data, int(bad.nonzero()[0]))
         raise ValueError(f"{name} of {int(bad.sum())} clips holds values that are no numbers; the first is {first}")
     return tokens, present
 
 
-def _decoded(data, name: str) -> tuple[Tensor, Tensor]:
+def _decoded(data, name: str, workers: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, which clips have them, and which could not be read."""
     absent = f"no clip of the {getattr(data, 'split', 'opened')} split has {name}; leave the modality out"
     try:
-        tokens, present = data.decode_side(name)
+        if workers is None:
+            tokens, present = data.decode_side(name)
+            unreadable = torch.zeros_like(present)
+        else:
+            tokens, present, unreadable = read_side(data, name, workers)
     except LookupError as error:
         if type(error) is not LookupError:  # a key or an index: a mistake, not an absence
             raise
         raise AbsentModality(f"{absent} ({error})") from error
     if not present.any():
         raise AbsentModality(absent)
-    return tokens, present
+    return tokens, present, unreadable
 
 
 def _cache_path(data, name: str) -> Path | None:
@@ -192,20 +261,20 @@ def _readers() -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[Tensor, Tensor] | None:
+def _read(path: Path) -> tuple[Tensor, Tensor, Tensor] | None:
     """What `_write` left, or None: a file that cannot be read is as good as none."""
     try:
         found = load_file(path)
-        return found["tokens"], found["present"]
+        return found["tokens"], found["present"], found.get("unreadable", torch.zeros_like(found["present"]))
     except (OSError, SafetensorError, KeyError):
         return None
 
 
-def _write(path: Path, tokens: Tensor, present: Tensor) -> None:
+def _write(path: Path, tokens: Tensor, present: Tensor, unreadable: Tensor) -> None:
     """Keep tokens for the next process, whole or not at all. A full disk costs time then, nothing else."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"tokens": tokens.contiguous(), "present": present.contiguous()}, partial)
+        save_file({"tokens": tokens.contiguous(), "present": present.contiguous(), "unreadable": unreadable}, partial)
         os.replace(partial, path)
     partial.unlink(missing_ok=True)

@@ -1,13 +1,15 @@
 """What a data set asks for: actions, behaviours, traits or labels. A task has a loss, scores and one headline."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cm3t.challenge import action_head_subset_scores
 from cm3t.metrics import behaviour_scores, label_scores, subset_scores, trait_scores
 
 Outputs = Mapping[str, Tensor]  # {head: (B, c)}
@@ -63,6 +65,10 @@ def _action_scores(outputs: Arrays, target: Arrays, subsets: Arrays, groups: tup
     return subset_scores(outputs, target, subsets)
 
 
+def _pair_scores(outputs: Arrays, target: Arrays, subsets: Arrays, groups: tuple[str, ...], *, pairs) -> Scores:
+    return action_head_subset_scores(outputs["action"], pairs[target["action"]], subsets, pairs)
+
+
 def _behaviour_scores(outputs: Arrays, target: Arrays, subsets: Arrays, groups: tuple[str, ...]) -> Scores:
     out, labels = outputs["behaviour"], target["behaviour"]
     return {name: behaviour_scores(out[kept], labels[kept]) for name, kept in subsets.items()}
@@ -115,13 +121,22 @@ _TASKS = (
         shown=("top1", "mean_class_accuracy"), unit=" %", digits=1,
         loss=_cross_entropies, scores=_label_scores, constant=_frequencies,
     ),
+    Task(
+        name="pairs", heads=("action",), headline="action_top1", higher_is_better=True,
+        shown=("verb_top1", "noun_top1", "action_top1"), unit=" %", digits=1,
+        loss=_cross_entropies, scores=_pair_scores, constant=_frequencies,
+    ),
 )  # fmt: skip
 TASKS = {task.name: task for task in _TASKS}
 
 
 def task_of(data) -> Task:
-    """The task of a data set (or a `ClipSet`), by its attribute `task`; a set without one asks for actions."""
+    """The task of a data set (or a `ClipSet`), by its attribute `task`; a set without one asks for actions.
+
+    That of a head for actions, "pairs", knows which verb and noun each class is: the set's `pairs`.
+    """
     name = getattr(data, "task", "actions")
     if name not in TASKS:
         raise ValueError(f"unknown task {name!r}; known are {', '.join(TASKS)}")
-    return TASKS[name]
+    task = TASKS[name]
+    return replace(task, scores=partial(task.scores, pairs=data.pairs)) if name == "pairs" else task

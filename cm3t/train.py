@@ -15,10 +15,12 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import Tensor
 
 from cm3t import steps
 from cm3t.backbones import weights
 from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
+from cm3t.data.media import MediaError
 from cm3t.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
@@ -28,6 +30,7 @@ from cm3t.tasks import task_of
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
 Log = Callable[[str], None]
+CALIBRATED = 8192  # clips
 
 
 def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, keep: bool = False) -> Record:
@@ -87,7 +90,7 @@ def _started(
     config: RunConfig, sets: dict, info: dict, device: torch.device, first: Record | None, folder: Path
 ) -> CM3T:
     """The model as training finds it."""
-    clips = decode(sets["train"], config.side)
+    clips = decode(sets["train"], config.side, config.workers)
     torch.manual_seed(config.seed)
     model = build(config, sets["train"], clips).to(device)
     if first:
@@ -99,7 +102,7 @@ def _started(
 
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
-    train, tune = (decode(sets[split], config.side) for split in ("train", "tune"))
+    train, tune = (decode(sets[split], config.side, config.workers) for split in ("train", "tune"))
     summary, before = model.summary(), model.backbone_digest()
     info |= {"trainable": summary.trainable, "share": summary.share, "denominator": summary.denominator}
     info |= {"backbone_parameters": summary.reference}
@@ -112,6 +115,11 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
     if model.frozen and model.backbone_digest() != before:
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
     info["metrics"] = {config.score_split: score(model, sets, config)}
+    if config.workers is not None:
+        info["reading"] = {name: decode(data, (), config.workers).video.tally for name, data in sets.items()}
+        for name, tally in info["reading"].items():
+            if tally:
+                log(f"reading {name}: " + ", ".join(f"{count} {what}" for what, count in tally.items()))
 
 
 def score(model: CM3T, sets: dict, config: RunConfig) -> dict[str, dict[str, float]]:
@@ -120,12 +128,13 @@ def score(model: CM3T, sets: dict, config: RunConfig) -> dict[str, dict[str, flo
     With a side, the controls are subsets too (`loop.evaluate`), and a filming that lacks one of the modalities (the
     kitchen was filmed again without sound) is not scored.
     """
-    clips = decode(sets[config.score_split], config.side)
+    clips = decode(sets[config.score_split], config.side, config.workers)
     scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side))
     for name in sets:
         with suppress(AbsentModality):
             if name.startswith("gap"):
-                scores[name] = evaluate(model, decode(sets[name], config.side), anchored=config.anchored)["all"]
+                filmed_again = decode(sets[name], config.side, config.workers)
+                scores[name] = evaluate(model, filmed_again, anchored=config.anchored)["all"]
     return scores
 
 
@@ -137,7 +146,7 @@ def restore(config: RunConfig, out: Path | str | None = None) -> CM3T:
     train = open_sets(config)["train"]
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # a backbone without weights is drawn as it was
-        model = build(config, train, decode(train, config.side))
+        model = build(config, train, decode(train, config.side, config.workers))
     model.load_plugins(steps.plugins_path(folder, record.run_id))
     return model.eval()
 
@@ -197,8 +206,14 @@ def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
     for name in config.side:
         _, length, width = clips.side[name].shape
         model.add_modality(name, width, length=length, encoder=encoder)
-        model.side[name].calibrate(clips.side[name][clips.present[name]])
+        model.side[name].calibrate(clips.side[name][_some(clips.present[name])])
     return model
+
+
+def _some(present: Tensor) -> Tensor:
+    """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
+    which = present.nonzero()[:, 0]
+    return which if len(which) <= CALIBRATED else which[torch.arange(CALIBRATED) * len(which) // CALIBRATED]
 
 
 @contextmanager
@@ -265,7 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     out = given.pop("out")
     try:
         run(resolve(**given), out, log=partial(print, flush=True))
-    except (ConfigError, OSError, ValueError, AbsentModality, TrainingDiverged) as error:
+    except (ConfigError, OSError, ValueError, ImportError, AbsentModality, MediaError, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

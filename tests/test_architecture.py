@@ -36,6 +36,7 @@ LAYERS = (
         "published",
         "tasks",
         "sets",
+        "stream",
         "controls",
         "steps",
         "evaluate",

@@ -10,14 +10,12 @@ Also the reader of the embedded kitchen, which is written in the same layout:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
@@ -32,9 +30,9 @@ from cm3t.data.epic_labels import (
     read_labels,
     within_recordings,
 )
-from cm3t.data.features import HASHED, Features, open_features
-from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
-from cm3t.data.segments import Segments
+from cm3t.data.features import HASHED, Features
+from cm3t.data.sampling import STEP, frame_times
+from cm3t.data.segments import Segments, Transform
 from cm3t.data.side import sound_options
 
 __all__ = ["ANNOTATIONS", "HASHED", "MODALITIES", "SPLITS", "EpicKitchens", "frame_times"]
@@ -46,15 +44,14 @@ class EpicKitchens(Segments):
     """A split of EPIC-KITCHENS-100, or of a data set in its layout: a list of `Clip` with targets verb and noun.
 
     root: the folder of PXX/videos. split: train, tune, validation or test (without targets). tune are the training
-    participants of annotations/tune_participant_ids.csv or of the argument `tune`; train leaves them out.
+    participants of annotations/tune_participant_ids.csv or of the argument `tune`; train leaves them out ("tenth": of
+    the file, and without it every tenth).
     frames: T of every clip. size: as in `media.read_frames`. limit: so many segments, drawn by `seed`; a larger limit
     keeps those of a smaller one. gap: 1, 2, .. reads the validation recordings under root/gap1, root/gap2, ..
     modalities: of "audio" (log-mel spectrogram; `sound` as in `side.sound_options`), "flow" (`side.flow_tokens`) and
-    the names in `features`: {name: file or folder, or what `features.open_features` gave}, which take precedence.
+    the names in `features`, which take precedence; features, sampling, step and transform: as in `Segments`.
     source, flow, flow_scale, audio: which files are read (`epic_files.EpicFiles`); None takes what is on disk.
     head: "verb+noun", or "action" for one class a pair, `pairs` int64 (A, 2) of train and validation together.
-    sampling: "segments", or "dense" for frames `step` seconds apart (see `sampling`). transform: video uint8
-    (3, T, H, W) and a numpy generator -> the same, for clips read with a generator (see `transforms`).
 
     annotations: DataFrame, a row a clip. verbs, nouns: {class id: name}. classes: {head: number of classes}.
     targets: {head: int64 (n,)}. unseen, tail_verb, tail_noun: bool arrays (n,); subsets: {name: bool tensor (n,)}.
@@ -77,9 +74,9 @@ class EpicKitchens(Segments):
         limit: int | None = None,
         seed: int = 0,
         gap: int = 0,
-        tune: tuple[str, ...] | None = None,
+        tune: tuple[str, ...] | str | None = None,
         sound: Mapping[str, float] | str | None = None,
-        features: Mapping[str, str | Path | Features] | None = None,
+        features: Mapping[str, str | Path | Features] | Sequence[tuple] | None = None,
         source: str | None = None,
         flow: str | None = None,
         flow_scale: str = "unified",
@@ -87,21 +84,21 @@ class EpicKitchens(Segments):
         head: str = "verb+noun",
         sampling: str = "segments",
         step: float = STEP,
-        transform: Callable[[Tensor, np.random.Generator], Tensor] | None = None,
+        transform: Transform | str | None = None,
     ):
-        self.known = (*MODALITIES, *(name for name in features or {} if name not in MODALITIES))
+        self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
         _check(split, frames, modalities, self.known, limit, gap)
-        _check_choice(head=(head, HEADS), sampling=(sampling, SAMPLINGS))
+        if head not in HEADS:
+            raise ValueError(f"unknown head {head!r}; known are {', '.join(HEADS)}")
         self.split, self.frames, self.size, self.gap = split, frames, size, gap
         self.modalities, self.sound = tuple(modalities), sound_options(sound)
-        self.sampling, self.step, self.transform = sampling, step, transform
+        self.read_as(sampling, step, transform, features)
         labels = read_labels(root, split, tune=tune, gap=gap)
         self.root, self.folder, self.verbs, self.nouns = Path(root), labels.folder, labels.verbs, labels.nouns
         rows, clamped = within_recordings(labels)
         if limit is not None and limit < len(rows):
             rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
         self.annotations = rows.reset_index(drop=True)
-        self.features = {name: _opened(given) for name, given in (features or {}).items()}
         self.counts: Counter = Counter({"clamped segments": clamped})
         self.files = EpicFiles(self.root, gap, source, flow, flow_scale, audio, self.sound, self.counts)
         self.files.check(self.annotations.video_id.unique(), labels.durations, sound="audio" in self._computed)
@@ -111,14 +108,9 @@ class EpicKitchens(Segments):
         """Clip `index`; with a generator its frames are at random times, and transformed. Errors: IndexError."""
         index = self.position(index)
         row = self.annotations.iloc[index]
-        times = self._times(row.start, row.stop, generator=generator)
-        video = rearrange(
-            torch.from_numpy(self.files.pictures(row.video_id, [times], self.size)[0]), "t h w c -> c t h w"
-        )
-        if generator is not None and self.transform is not None:
-            video = self.transform(video, generator)
+        times = self.times(row.start, row.stop, generator=generator)
         return Clip(
-            video=video,
+            video=self.shown(self.files.pictures(row.video_id, [times], self.size)[0], generator),
             side=self.sides(index),
             target={head: int(values[index]) for head, values in self.targets.items()},
             id=row.narration_id,
@@ -134,7 +126,7 @@ class EpicKitchens(Segments):
         """
 
         def read(video: str, rows) -> list[np.ndarray]:
-            times = [self._times(start, stop, oversample) for start, stop in zip(rows.start, rows.stop, strict=True)]
+            times = [self.times(start, stop, oversample) for start, stop in zip(rows.start, rows.stop, strict=True)]
             return self.files.pictures(video, times, self.size)
 
         return self.gathered("video_id", read)
@@ -148,7 +140,7 @@ class EpicKitchens(Segments):
             return self.features[name].tokens(row.narration_id, row.video_id, row.start, row.stop)
         if name == "audio":
             return self.files.spectrogram(row.video_id, row.start, row.stop)
-        return self.files.motion(row.video_id, self._times(row.start, row.stop), self.size)
+        return self.files.motion(row.video_id, self.times(row.start, row.stop), self.size)
 
     def video_path(self, video_id: str) -> Path:
         """Where a recording is, or would be."""
@@ -169,20 +161,13 @@ class EpicKitchens(Segments):
         """Modalities that are computed here, not read from files of features."""
         return [name for name in self.modalities if name not in self.features]
 
-    def _times(self, start: float, stop: float, oversample: int = 1, generator=None) -> np.ndarray:
-        """Times (oversample * T,) of a segment's frames."""
-        count = self.frames * oversample
-        if self.sampling == "dense":
-            return dense_times(start, stop, count, self.step / oversample, generator)
-        return frame_times(start, stop, count, generator)
-
     def _describe(self, labels: EpicLabels, head: str) -> None:
         """What is known of the clips: targets, classes, subsets."""
         self.targets, self.classes = labels.targets, {"verb": VERBS, "noun": NOUNS}
         self.unseen, self.tail_verb, self.tail_noun = labels.unseen, labels.tail_verb, labels.tail_noun
         self.subsets, self.groups = labels.subsets, self.annotations.participant_id.tolist()
         if head == "action":
-            self.pairs = action_pairs(self.folder)
+            self.task, self.pairs = "pairs", action_pairs(self.folder)
             self.classes = {"action": len(self.pairs)}
             self.targets = {"action": action_classes(self.targets, self.pairs)} if self.targets else {}
 
@@ -197,13 +182,3 @@ def _check(split: str, frames: int, modalities: tuple[str, ...], known, limit: i
         raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every segment)")
     if gap < 0 or (gap and split != "validation"):
         raise ValueError(f"gap={gap} exists for the validation split only, as 1, 2, ..; {split} has gap=0")
-
-
-def _check_choice(**choices: tuple[str, tuple[str, ...]]) -> None:
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
-
-
-def _opened(features: str | Path | Features) -> Features:
-    return features if isinstance(features, Features) else open_features(features)

@@ -21,6 +21,7 @@ from cm3t.data.epic_annotations import (
     read_column,
     read_durations,
 )
+from cm3t.data.segments import TENTH, every_tenth
 from cm3t.data.tables import AnnotationError
 
 SPLITS = {
@@ -92,7 +93,7 @@ class EpicLabels:
 
 
 def read_labels(
-    root: str | Path | None, split: str = "validation", *, tune: tuple[str, ...] | None = None, gap: int = 0
+    root: str | Path | None, split: str = "validation", *, tune: tuple[str, ...] | str | None = None, gap: int = 0
 ) -> EpicLabels:
     """Labels of a split; `tune` and `gap` as in `EpicKitchens`. Segments that pass their recording's end stay so.
 
@@ -114,11 +115,13 @@ def read_labels(
     return EpicLabels(folder, split, rows, verbs, nouns, durations)
 
 
-def _tuned(rows: pd.DataFrame, path: Path, split: str, tune: tuple[str, ...] | None) -> pd.DataFrame:
+def _tuned(rows: pd.DataFrame, path: Path, split: str, tune: tuple[str, ...] | str | None) -> pd.DataFrame:
     """Of the training rows those of the participants kept for tuning, or those of all others."""
     table = path.parent / "tune_participant_ids.csv"
-    if tune is None and table.is_file():
-        tune = read_column(table, "participant_id")
+    if tune in (None, TENTH) and table.is_file():
+        tune = tuple(read_column(table, "participant_id"))
+    if tune == TENTH:
+        tune = every_tenth(rows.participant_id)
     absent = sorted(set(tune or ()) - set(rows.participant_id))
     if absent or (split == "tune" and not tune):
         raise ValueError(

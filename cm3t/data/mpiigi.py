@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
-from cm3t.data.epic import HASHED, frame_times
+from cm3t.data.features import HASHED, Features
 from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
-from cm3t.data.segments import Segments
+from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
 from cm3t.data.side import SOUND, audio_tokens
 from cm3t.data.tables import AnnotationError
 
@@ -41,11 +40,13 @@ class MpiiGroupInteraction(Segments):
     """A split of MPIIGroupInteraction, or of a data set in its layout: `Clip`s with the target behaviour (14,).
 
     root: the folder of the sample lists, or of bbr/ and data/. split: train, tune, validation or test (without
-    targets). tune are the recordings of tune_recordings.csv (column rec_no) or of the argument `tune`; train leaves
-    them out. frames: T of every clip, at the middles of T equal spans of its time. size: as in `media.read_frames`.
+    targets). tune are the recordings of tune_recordings.csv (column rec_no) or of the argument `tune` ("tenth": of the
+    file, and without it every tenth); train leaves them out. frames: T of every clip, at the middles of T equal spans
+    of its time. size: as in `media.read_frames`.
     modalities: of "audio" (log-mel spectrogram about the snippet's middle, `side.audio_tokens`; `sound` are its
     settings). limit: so many snippets, drawn by `seed`; a larger limit keeps those of a smaller one. view: 0 from the
-    front, 1 left, 2 right. behaviours: the columns that are read, 14 or `BEHAVIOURS_15`.
+    front, 1 left, 2 right. behaviours: the columns that are read, 14 or `BEHAVIOURS_15`. features, sampling and
+    transform: as in `Segments`; the names of features are modalities too, and take precedence.
 
     annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
     groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
@@ -70,12 +71,17 @@ class MpiiGroupInteraction(Segments):
         limit: int | None = None,
         seed: int = 0,
         view: int = 0,
-        tune: Sequence[int] | None = None,
+        tune: Sequence[int] | str | None = None,
         behaviours: Sequence[str] = BEHAVIOURS,
         sound: Mapping[str, float] | None = None,
+        features: Mapping[str, str | Path | Features] | Sequence[tuple] | None = None,
+        sampling: str = "segments",
+        transform: Transform | str | None = None,
     ):
-        _check(split, frames, modalities, limit, view)
+        self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
+        _check(split, frames, modalities, self.known, limit, view)
         self.split, self.frames, self.size, self.view = split, frames, size, view
+        self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.behaviours = tuple(modalities), tuple(behaviours)
         self.sound = {**SOUND, **(sound or {})}
         self.root, self.folder = _located(root, f"{SPLITS[split]}_samples.csv")
@@ -101,7 +107,7 @@ class MpiiGroupInteraction(Segments):
         """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
         index = self.position(index)
         return Clip(
-            video=self._video(index, self.frames, generator),
+            video=self._video(index, 1, generator),
             side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
             id=f"{self.annotations.sample_id[index]:05d}",
@@ -115,10 +121,10 @@ class MpiiGroupInteraction(Segments):
         `clip.subsample` to draw from.
         Errors: MediaError; ValueError where clips differ in their pictures' size and `size` is None.
         """
-        first = self._video(0, self.frames * oversample)
+        first = self._video(0, oversample)
         videos = first.new_empty(len(self), *first.shape)
         for index in range(len(self)):
-            video = first if index == 0 else self._video(index, self.frames * oversample)
+            video = first if index == 0 else self._video(index, oversample)
             if video.shape != first.shape:
                 sizes = f"{tuple(video.shape[2:])} pixels, {self._paths[0].name} {tuple(first.shape[2:])}"
                 raise ValueError(f"clip {self._paths[index].name} is {sizes}; give `size`")
@@ -145,15 +151,19 @@ class MpiiGroupInteraction(Segments):
         for path, size in zip(media, sizes, strict=True):
             digest.update(f"{path.relative_to(self.root).as_posix()} {size}\n".encode())
             digest.update(path.read_bytes() if sum(sizes) <= HASHED else b"")
+        for name, source in sorted(self.features.items()):
+            digest.update(f"features {name} {source.digest}\n".encode())
         return digest.hexdigest()
 
-    def _rows(self, tune: Sequence[int] | None):
+    def _rows(self, tune: Sequence[int] | str | None):
         path = self.folder / f"{SPLITS[self.split]}_samples.csv"
         rows = read_samples(path, () if self.split == "test" else self.behaviours)
         if self.split not in ("train", "tune"):
             return rows
-        if tune is None and (self.folder / TUNE).is_file():
+        if tune in (None, TENTH) and (self.folder / TUNE).is_file():
             tune = read_recordings(self.folder / TUNE)
+        elif tune == TENTH:
+            tune = every_tenth(rows.rec_no.tolist())
         apart = {int(number) for number in tune or ()}
         absent = sorted(apart - set(rows.rec_no))
         if absent or (self.split == "tune" and not apart):
@@ -180,26 +190,27 @@ class MpiiGroupInteraction(Segments):
             raise FileNotFoundError(_missing(f"{len(absent)} of {len(names)} clips are not in {folder}: {shown}"))
         return [found[name] for name in names]
 
-    def _video(self, index: int, frames: int, generator: np.random.Generator | None = None) -> Tensor:
+    def _video(self, index: int, oversample: int = 1, generator: np.random.Generator | None = None) -> Tensor:
         row = self.annotations.iloc[index]
-        times = frame_times(0.0, (row.end_time - row.start_time) / 1000, frames, generator)
-        pictures = read_frames(self._paths[index], times, self.size, counts=self.counts)
-        return rearrange(torch.from_numpy(pictures), "t h w c -> c t h w")
+        times = self.times(0.0, (row.end_time - row.start_time) / 1000, oversample, generator)
+        return self.shown(read_frames(self._paths[index], times, self.size, counts=self.counts), generator)
 
     def side_tokens(self, name: str, index: int) -> Tensor | None:
         """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in MODALITIES:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
+        if name not in self.known:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
         row = self.annotations.iloc[index]
+        if name in self.features:
+            return self.features[name].tokens(f"{row.sample_id:05d}")
         path = self._sounds.get(int(row.rec_no))
         return None if path is None else audio_tokens(path, row.start_time / 1000, row.end_time / 1000, self.sound)
 
 
-def _check(split: str, frames: int, modalities: tuple[str, ...], limit: int | None, view: int) -> None:
+def _check(split: str, frames: int, modalities: tuple[str, ...], known, limit: int | None, view: int) -> None:
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    if isinstance(modalities, str) or set(modalities) - set(MODALITIES):
-        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(MODALITIES)}")
+    if isinstance(modalities, str) or set(modalities) - set(known):
+        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
     if frames < 1 or (limit is not None and limit < 1):
         raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every snippet)")
     if view not in range(len(VIEWS)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,13 +12,55 @@ from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
+from cm3t.data.features import Features, open_features
+from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
+
+TENTH = "tenth"  # a value of `tune`: those that the data set lists, and where it lists none every tenth
+Transform = Callable[[Tensor, np.random.Generator], Tensor]
 
 
 class Segments:
     """A list of `Clip`s over `annotations`, a table with a row a clip.
 
     A reader gives clip(index, generator), side_tokens(name, index), its table, modalities and counts.
+    sampling: "segments", or "dense" for frames `step` seconds apart (see `sampling`). transform: video uint8
+    (3, T, H, W) and a numpy generator -> the same, or words of `transforms`, for clips read with a generator.
+    features: {name: file or folder, or what `features.open_features` gave}, in the place of modalities or beside them.
     """
+
+    sampling, step, transform = SAMPLINGS[0], STEP, None
+
+    def read_as(
+        self,
+        sampling: str,
+        step: float = STEP,
+        transform: Transform | str | None = None,
+        features: Mapping[str, str | Path | Features] | Sequence[tuple] | None = None,
+    ) -> None:
+        """Set how clips are read. Errors: ValueError; FileNotFoundError and FeatureError for features."""
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"unknown sampling {sampling!r}; known are {', '.join(SAMPLINGS)}")
+        self.sampling, self.step, self.transform = sampling, step, transform
+        if isinstance(transform, str):
+            from cm3t.data.transforms import ClipTransform  # and with it torchvision, which few need
+
+            self.transform = ClipTransform(transform, self.size)
+        self.features = {
+            name: given if isinstance(given, Features) else open_features(given)
+            for name, given in dict(features or {}).items()
+        }
+
+    def times(self, start: float, stop: float, oversample: int = 1, generator=None) -> np.ndarray:
+        """Times (oversample * T,) of a segment's frames."""
+        count = self.frames * oversample
+        if self.sampling == "dense":
+            return dense_times(start, stop, count, self.step / oversample, generator)
+        return frame_times(start, stop, count, generator)
+
+    def shown(self, pictures: np.ndarray, generator: np.random.Generator | None = None) -> Tensor:
+        """Pictures (T, H, W, 3) as a video (3, T, H, W), transformed where there is a generator."""
+        video = rearrange(torch.from_numpy(pictures), "t h w c -> c t h w")
+        return video if generator is None or self.transform is None else self.transform(video, generator)
 
     def __len__(self) -> int:
         """The number of clips, n."""
@@ -86,3 +129,12 @@ class Segments:
             for i, frames in zip(rows.index, clips, strict=True):
                 videos[i] = rearrange(torch.from_numpy(frames), "t h w c -> c t h w")
         return videos
+
+
+def every_tenth(ids: Iterable) -> tuple:
+    """Every tenth of some ids, the fifth, the fifteenth, ..; the last where there are fewer.
+
+    Choice: the real data sets name no participants to tune on, and the paper none either.
+    """
+    ids = sorted(set(ids))
+    return tuple(ids[4::10] or ids[-1:])

@@ -12,20 +12,19 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
+from cm3t.data.features import Features
 from cm3t.data.media import read_frames, read_segments
-from cm3t.data.sampling import frame_times
-from cm3t.data.segments import Segments
+from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
 from cm3t.data.side import audio_tokens
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
@@ -45,13 +44,14 @@ class Udiva(Segments):
     """A split of UDIVA v0.5, or of a data set in its layout: a list of `Clip` with the target traits (5,), O C E A N.
 
     root: the folder of train, val and test. split: train, tune, validation or test. tune are the training participants
-    of train/metadata/tune_participant_ids.csv (column ID) or of the argument `tune`; train leaves them out: a session
-    of both gives each side the clips of its own people. Traits of validation and test come from
-    parts_SPLIT_unmasked.csv where it exists; test without it has no targets.
+    of train/metadata/tune_participant_ids.csv (column ID) or of the argument `tune` ("tenth": of the file, and without
+    it every tenth); train leaves them out: a session of both gives each side the clips of its own people.
+    Traits of validation and test come from parts_SPLIT_unmasked.csv where it exists; test without it has no targets.
     A clip is a window of `seconds` in the task's limits, seen by the participant's own camera; windows do not overlap
     and are spread evenly, at most `windows` of a task. frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: of "audio" (log-mel (400, 128) of the window; `sound` are its settings) and "transcript" (a token an
-    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding).
+    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), and the names in
+    `features`, which take precedence; features, sampling and transform: as in `Segments`.
 
     annotations: DataFrame, a row a clip (id, session, task, participant, part, language, start, stop, path).
     groups: participant of every clip; units: "participant/session/task": predictions are averaged within each first,
@@ -77,21 +77,26 @@ class Udiva(Segments):
         modalities: tuple[str, ...] = (),
         limit: int | None = None,
         seed: int = 0,
-        tune: tuple[str, ...] | None = None,
+        tune: tuple[str, ...] | str | None = None,
         tasks: tuple[str, ...] = tuple(TASKS),
         seconds: float = SECONDS,
         windows: int | None = None,
         sound: Mapping[str, float] | None = None,
-        words: Mapping[str, object] | None = None,
+        words: Mapping[str, object] | Sequence[tuple] | None = None,
+        features: Mapping[str, str | Path | Features] | Sequence[tuple] | None = None,
+        sampling: str = "segments",
+        transform: Transform | str | None = None,
     ):
-        _check(split, frames, modalities, limit, tasks, seconds, windows)
+        self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
+        _check(split, frames, modalities, self.known, limit, tasks, seconds, windows)
         self.split, self.frames, self.size = split, frames, size
+        self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.tasks = tuple(modalities), tuple(tasks)
         self.seconds, self.windows = float(seconds), windows
         self.sound = {**SOUND, "seconds": seconds, **(sound or {})}
         self.sound.setdefault("hop", max(1, round(self.sound["seconds"] * self.sound["rate"] / STEPS)))
         self.sound["seconds"] -= 1 / self.sound["rate"]  # STEPS exactly, not one more
-        self.words = {**WORDS, **(words or {})}
+        self.words = {**WORDS, **dict(words or {})}
         self.root, self.folder = located(root, SPLITS[split])
         self.counts: Counter = Counter()
         self.classes = {"traits": len(TRAITS)}
@@ -106,11 +111,9 @@ class Udiva(Segments):
         """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
         index = self.position(index)
         row = self.annotations.iloc[index]
-        frames = read_frames(
-            row.path, frame_times(row.start, row.stop, self.frames, generator), self.size, counts=self.counts
-        )
+        times = self.times(row.start, row.stop, generator=generator)
         return Clip(
-            video=rearrange(torch.from_numpy(frames), "t h w c -> c t h w"),
+            video=self.shown(read_frames(row.path, times, self.size, counts=self.counts), generator),
             side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
             id=row.id,
@@ -125,8 +128,7 @@ class Udiva(Segments):
         """
 
         def read(path: Path, rows) -> list[np.ndarray]:
-            count = self.frames * oversample
-            times = [frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)]
+            times = [self.times(start, stop, oversample) for start, stop in zip(rows.start, rows.stop, strict=True)]
             return read_segments(path, times, self.size, counts=self.counts)
 
         return self.gathered("path", read)
@@ -153,9 +155,11 @@ class Udiva(Segments):
         for path in sorted(p for p in (*small, *videos) if p.is_file()):
             digest.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
             digest.update(path.read_bytes() if whole or path.suffix != ".mp4" else b"")
+        for name, source in sorted(self.features.items()):
+            digest.update(f"features {name} {source.digest}\n".encode())
         return digest.hexdigest()
 
-    def _people(self, tune: tuple[str, ...] | None) -> tuple[dict[str, np.ndarray | None], set[str]]:
+    def _people(self, tune: tuple[str, ...] | str | None) -> tuple[dict[str, np.ndarray | None], set[str]]:
         """Traits of everybody in the split's table, and who of them belongs to the split."""
         meta, name = self.folder / "metadata", self.folder.name
         whole = meta / f"parts_{name}_unmasked.csv"
@@ -165,8 +169,10 @@ class Udiva(Segments):
         if self.split not in ("train", "tune"):
             return people, set(people)
         listed = meta / "tune_participant_ids.csv"
-        if tune is None and listed.is_file():
-            tune = read_ids(listed)
+        if tune in (None, TENTH) and listed.is_file():
+            tune = tuple(read_ids(listed))
+        elif tune == TENTH:
+            tune = every_tenth(people)
         absent = sorted(set(tune or ()) - set(people))
         if absent or (self.split == "tune" and not tune):
             raise ValueError(
@@ -231,11 +237,13 @@ class Udiva(Segments):
 
     def side_tokens(self, name: str, index: int) -> Tensor | None:
         """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in MODALITIES:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(MODALITIES)}")
+        if name not in self.known:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+        row = self.annotations.iloc[index]
+        if name in self.features:
+            return self.features[name].tokens(row.id)
         if name == "transcript" and not self._transcripts:
             self._read_transcripts()
-        row = self.annotations.iloc[index]
         if name == "audio":
             return audio_tokens(row.path, row.start, row.stop, self.sound)
         said = self._transcripts[row.session, row.task]
@@ -249,12 +257,12 @@ def _has_traits(table: Path) -> bool:
     return all(trait in table.read_text(encoding="utf-8-sig", errors="replace").split("\n")[0] for trait in TRAITS)
 
 
-def _check(split, frames, modalities, limit, tasks, seconds, windows) -> None:
+def _check(split, frames, modalities, known, limit, tasks, seconds, windows) -> None:
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    for what, given, known in (("modalities", modalities, MODALITIES), ("tasks", tasks, tuple(TASKS))):
-        if isinstance(given, str) or set(given) - set(known):
-            raise ValueError(f"unknown {what} {given!r}; give a tuple of {', '.join(known)}")
+    for what, given, among in (("modalities", modalities, known), ("tasks", tasks, tuple(TASKS))):
+        if isinstance(given, str) or set(given) - set(among):
+            raise ValueError(f"unknown {what} {given!r}; give a tuple of {', '.join(among)}")
     if frames < 1 or any(most is not None and most < 1 for most in (limit, windows)):
         raise ValueError(f"frames={frames}, limit={limit} and windows={windows} must be at least 1 (None: all)")
     if not tasks or not seconds > 0:

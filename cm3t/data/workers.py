@@ -7,6 +7,7 @@ on a damaged file: the pool is made anew and the clips in flight are tried one b
 from __future__ import annotations
 
 import pickle
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,11 +30,15 @@ class Read(NamedTuple):
     problem: str = ""
 
 
-def read_one(data, name: str, index: int) -> Read:
-    """The video (3, T, H, W) or the tokens (L, d) of one clip; whatever is raised becomes the problem."""
+def read_one(data, name: str, index: int, draw: Sequence[int] | None = None) -> Read:
+    """The video (3, T, H, W) or the tokens (L, d) of one clip; whatever is raised becomes the problem.
+
+    draw: seeds of the clip's own generator, which times its frames at random; without them nothing is.
+    """
     try:
         if name == VIDEO:
-            return Read(index, data.clip(index).video.numpy())
+            drawn = () if draw is None else (np.random.default_rng([*draw, index]),)
+            return Read(index, data.clip(index, *drawn).video.numpy())
         direct = getattr(data, "side_tokens", None)  # else the pictures are decoded in vain
         tokens = direct(name, index) if direct else data[index].side.get(name)
         return Read(index, None if tokens is None else tokens.numpy())
@@ -44,13 +49,15 @@ def read_one(data, name: str, index: int) -> Read:
 class Workers:
     """Processes that read clips of one data set. A context manager; count 0 reads in this process.
 
-    The data set must be one that can be pickled. Its `counts` are those of this process alone.
+    The data set must be one that can be pickled; what its `counts` gain in the processes is added to them here.
+    ahead: clips that are held, read or being read, before they are asked for; `AHEAD` a process unless given.
     """
 
-    def __init__(self, data, count: int = 0):
+    def __init__(self, data, count: int = 0, *, ahead: int = 0):
         if count < 0:
             raise ValueError(f"workers={count} must be 0 or more")
         self.data, self.count = data, count
+        self.ahead = max(ahead, count * AHEAD)
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -59,41 +66,48 @@ class Workers:
     def __exit__(self, *_) -> None:
         self._close()
 
-    def read(self, name: str, indices: Sequence[int]) -> Iterator[Read]:
-        """What became of every clip, in the order of `indices`; at most `AHEAD` a process are held at once."""
+    def read(self, name: str, indices: Sequence[int], draw: Sequence[int] | None = None) -> Iterator[Read]:
+        """What became of every clip, in the order of `indices`; draw as in `read_one`."""
         if not self.count:
-            yield from (read_one(self.data, name, index) for index in indices)
+            yield from (read_one(self.data, name, index, draw) for index in indices)
             return
         left = list(indices)
         while left:
             done = 0
             try:
-                for result in self._ordered(name, left):
+                for result in self._ordered(name, left, draw):
                     done += 1
                     yield result
             except BrokenProcessPool:
                 self._close()
-                left, suspects = left[done:], self.count * AHEAD
+                left, suspects = left[done:], self.ahead
                 for index in left[:suspects]:
-                    yield self._alone(name, index)
+                    yield self._alone(name, index, draw)
                 left = left[suspects:]
             else:
                 return
 
-    def _ordered(self, name: str, indices: Sequence[int]) -> Iterator[Read]:
-        waiting: list[Future] = []
+    def _ordered(self, name: str, indices: Sequence[int], draw: Sequence[int] | None) -> Iterator[Read]:
+        waiting: deque[Future] = deque()
         for index in indices:
-            waiting.append(self._executor().submit(_read_here, name, index))
-            if len(waiting) >= self.count * AHEAD:
-                yield waiting.pop(0).result()
-        yield from (future.result() for future in waiting)
+            waiting.append(self._executor().submit(_read_here, name, index, draw))
+            if len(waiting) >= self.ahead:
+                yield self._result(waiting.popleft())
+        while waiting:
+            yield self._result(waiting.popleft())
 
-    def _alone(self, name: str, index: int) -> Read:
+    def _alone(self, name: str, index: int, draw: Sequence[int] | None) -> Read:
         try:
-            return self._executor().submit(_read_here, name, index).result()
+            return self._result(self._executor().submit(_read_here, name, index, draw))
         except BrokenProcessPool:
             self._close()
             return Read(index, None, "the process that read it died: its recording is damaged, or memory ran out")
+
+    def _result(self, future: Future) -> Read:
+        found, gained = future.result()
+        if gained:
+            self.data.counts.update(gained)
+        return found
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -116,5 +130,8 @@ def _start(pickled: bytes) -> None:
     _data = pickle.loads(pickled)
 
 
-def _read_here(name: str, index: int) -> Read:
-    return read_one(_data, name, index)
+def _read_here(name: str, index: int, draw: Sequence[int] | None) -> tuple[Read, Counter]:
+    """What became of a clip, and what it added to the counts of the data set."""
+    counts = getattr(_data, "counts", Counter())
+    before = Counter(counts)
+    return read_one(_data, name, index, draw), Counter(counts) - before
