@@ -61,10 +61,7 @@ def cost_of(
     Choice: torch's own counter, halved: matrix products, convolutions and attention; norms, activations and sums are
     not counted.
     """
-    with torch.device("meta"):
-        model = create(backbone, method=method, clip=clip and tuple(clip[-3:]), **overrides).eval()
-        for name, (_, width) in (side or {}).items():
-            model.add_modality(name, width=width, encoder=None)
+    model = _on_meta(backbone, method, clip, side, overrides)
     clip = tuple(clip[-3:]) if clip else tuple(model.backbone.clip)
     summary = model.summary()
     return Cost(
@@ -78,6 +75,39 @@ def cost_of(
         denominator=summary.denominator,
         macs=macs_of(model, clip, side),
     )
+
+
+def by_stage(
+    backbone: str, *, method: Method | str = "mhva+pt", side: Mapping[str, Tokens] | None = None, **overrides
+) -> list[dict]:
+    """Where parameters sit: a row a stage, {width, blocks, backbone, MHVA, PT, audio, ..., fusion: parameters}.
+
+    A stage is a run of blocks of one width; a plain transformer has one. Embedding, patch merging and the last norm
+    belong to no block and are left out. Arguments as in `cost_of`.
+    """
+    model, rows = _on_meta(backbone, method, None, side, overrides), []
+    for i, (width, block) in enumerate(zip(model.backbone.widths, model.backbone.blocks, strict=True)):
+        if not rows or rows[-1]["width"] != width:
+            rows.append({"width": width, "blocks": 0} | dict.fromkeys(("backbone", "MHVA", "PT", *model.side), 0))
+            rows[-1] |= {"fusion": 0} if model.fusion else {}
+        parts = {"backbone": block}
+        parts |= {"MHVA": model.adapters[i]} if model.adapters else {}
+        parts |= {"PT": model.prefixes[i]} if model.prefixes else {}
+        crosses = {name: one.cross for name, one in model.side.items()} | {"fusion": model.fusion}
+        parts |= {name: blocks[str(i)] for name, blocks in crosses.items() if str(i) in blocks}
+        rows[-1]["blocks"] += 1
+        for name, part in parts.items():
+            rows[-1][name] += count(part)
+    return rows
+
+
+def _on_meta(backbone: str, method: Method | str, clip: tuple | None, side: Mapping | None, overrides: Mapping) -> CM3T:
+    """The model without memory, its modalities without encoders."""
+    with torch.device("meta"):
+        model = create(backbone, method=method, clip=clip and tuple(clip[-3:]), **overrides).eval()
+        for name, (_, width) in (side or {}).items():
+            model.add_modality(name, width=width, encoder=None)
+    return model
 
 
 @torch.no_grad()

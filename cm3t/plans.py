@@ -204,7 +204,13 @@ STUDIES = {
         "tuning": (CM3T, FULL_CAA, MMCA, LATE),
     },
     "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
-    "06": {"core": AGNOSTIC, **TABLE_6, "published": REAL, "tuning": (*TABLE_6["vivit"], *TABLE_6["clip"])},
+    "06": {
+        "pictures": (AGNOSTIC[2], AGNOSTIC[4]),
+        "core": AGNOSTIC,
+        **TABLE_6,
+        "published": REAL,
+        "tuning": (*TABLE_6["vivit"], *TABLE_6["clip"]),
+    },
     "07": {
         "pictures": (FULL, MHVA_PT),
         "core": (FULL, MHVA_PT, on(CM3T, "rooms-group"), on(CM3T, "rooms-dyad")),
@@ -231,7 +237,7 @@ PLAN = {
         "paper": ("core", "modalities"),
     },
     "05": {"smoke": ("core",), "quick": ("rivals",), "full": ("core", "rivals", "readings"), "paper": ("core",)},
-    "06": {"smoke": ("core",), "quick": ("core",), "full": tuple(TABLE_6), "paper": ("published",)},
+    "06": {"smoke": ("pictures",), "quick": ("core",), "full": tuple(TABLE_6), "paper": ("published",)},
     "07": {
         "smoke": ("core",),
         "quick": ("core",),

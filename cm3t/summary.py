@@ -20,7 +20,8 @@ def reference_parameters(backbone: nn.Module) -> tuple[int, str]:
     if isinstance(own, nn.Linear):
         return count(backbone), f"{backbone.name} with its {own.out_features}-class head"
     classes = backbone.source_classes
-    return count(backbone) + (backbone.width + 1) * classes, f"{backbone.name} with its {classes}-class head"
+    words = f"with its {classes}-class head" if classes else "without a head"
+    return count(backbone) + (backbone.width + 1) * classes, f"{backbone.name} {words}"
 
 
 def side_parts(side: nn.ModuleDict) -> dict[str, int]:

@@ -144,7 +144,7 @@ def test_runs_wait_for_their_weights_or_show_untrained_that_they_run(monkeypatch
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "video_swin_mini.safetensors").touch()
     monkeypatch.setattr(weights, "files", lambda package: tmp_path)
-    configs = study.configs("06", "smoke")
+    configs = study.configs("06", "quick")
     found, waiting = pretrain.ready(configs)
     assert {c.backbone for c in found} == {"video_swin_mini"} and len(found) < len(configs)
     assert set(waiting) == {"vivit_mini, default", "clip_mini, contrastive"}

@@ -1,15 +1,11 @@
 """Published sizes against the recorded counts, and the records against the code that wrote them."""
 
-import json
-
 import pytest
 
 from cm3t import published
-from cm3t.config import ROOT
-from cm3t.cost import SIZED, cost_of
+from cm3t.cost import SIZED, by_stage, cost_of
 
-RECORD = json.loads((ROOT / "results" / "records" / "cost" / "budget.json").read_text())
-COSTS = {(row["name"], row["label"]): row for row in RECORD["rows"]}
+COSTS = published.recorded()
 
 
 @pytest.mark.parametrize("figure", published.NETWORKS, ids=lambda figure: figure.what)
@@ -42,3 +38,17 @@ def test_the_record_is_what_the_code_counts():
     cost = cost_of(backbone, method="mhva+pt", clip=clip)
     row = COSTS["vit_b", "mhva+pt"]
     assert (cost.params, cost.trainable, cost.macs) == (row["params"], row["trainable"], row["macs"])
+
+
+def test_parameters_by_stage_add_up_to_the_recorded_ones():
+    rows = by_stage("video_swin_b", method="mhva+pt+caa", side={"audio": (32, 1024), "flow": (32, 1024)})
+    assert [(row["width"], row["blocks"]) for row in rows] == [(128, 2), (256, 2), (512, 18), (1024, 2)]
+    trained = sum(row[part] for row in rows for part in ("MHVA", "PT", "audio", "flow", "fusion"))
+    assert trained == COSTS["video_swin_b", "mhva+pt+caa, 2"]["trainable"]
+    assert rows[2]["MHVA"] == 18 * 526_849 and rows[3]["PT"] == 2 * 32_768
+    assert sum(row["backbone"] for row in rows) < COSTS["video_swin_b", "frozen"]["params"]
+
+
+def test_a_plain_transformer_has_one_stage():
+    (row,) = by_stage("vivit_mini", method="mhva")
+    assert row["blocks"] == 5 and row["PT"] == 0 and "fusion" not in row

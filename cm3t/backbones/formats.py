@@ -39,7 +39,7 @@ class Report:
     digest: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.layout} layout: {self.mapped} tensors mapped, {self.widened} of them widened to float32"]
+        lines = [f"{self.layout} layout: {self.mapped} tensors mapped; {self.widened} of the file's widened to float32"]
         for name in ("dropped", "kept", "interpolated", "inflated"):
             items = getattr(self, name)
             if items:

@@ -106,7 +106,7 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
         raise WeightsError(
-            f"{path} is neither a safetensors file nor a torch file of tensors alone ({str(error).splitlines()[0]}). "
+            f"{path} is neither a safetensors file nor a torch file of tensors alone ({type(error).__name__}). "
             f"Other pickles can run code when they are opened: {remedy.format('state_dict')}"
         ) from error
     for key in ("state_dict", "model", "model_state"):

@@ -1,0 +1,64 @@
+"""The budget's tables say what the records say, and its pictures draw them."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from cm3t import published, show_budget
+from cm3t.report import markdown
+
+COSTS = published.recorded()
+
+
+def test_every_network_and_method_of_the_pictures_is_recorded():
+    assert {(name, label) for name in show_budget.NETWORKS for label in show_budget.LABELS} <= set(COSTS)
+
+
+def test_the_table_of_methods_prints_the_papers_shares():
+    table = show_budget.methods_table(COSTS, "video_swin_b").set_index("method")
+    assert table.loc["MHVA + PT", "share (%)"] == "12.78" and table.loc["MHVA + PT", "GMACs"] == "294.8"
+    assert table.loc["CM3T, two modalities", "share (%)"] == "28.87"
+    assert table.loc["full fine-tuning", "added (%)"] == "0.0"
+
+
+def test_published_and_counted_have_columns_of_their_own_and_every_no_has_a_reason():
+    for known in (published.NETWORKS, published.PAPER):
+        table = show_budget.published_table(known, COSTS)
+        assert list(table.columns[2:4]) == ["published", "counted here"] and len(table) == len(known)
+        assert table.loc[table["agree"] == "no", "why they part, or what to know"].str.len().gt(0).all()
+    assert "| MHVA + PT | % | 12.8 | 12.8 | yes |" in markdown(table)
+
+
+def test_a_frozen_network_says_which_clip_is_counted():
+    table = show_budget.networks_table(COSTS)
+    assert list(table[table["network"] == "clip_b"]["clip"]) == ["8 x 224 x 224", "32 x 224 x 224"]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_shares_are_drawn_on_a_log_axis_a_mark_a_network():
+    axes = show_budget.shares(COSTS).axes[0]
+    assert axes.get_xscale() == "log" and axes.get_xlabel()
+    assert len(axes.lines) == len(show_budget.NETWORKS) * len(show_budget.LABELS) + 1
+    words = [text.get_text() for text in axes.texts]
+    assert "12.8 %" in words and "0.44 %" in words
+
+
+def test_stacked_arithmetic_ends_where_the_record_ends():
+    axes = show_budget.added_macs(COSTS).axes[0]
+    ends = [patch.get_x() + patch.get_width() for patch in axes.patches]
+    frozen, both = (COSTS["video_swin_b", label]["macs"] for label in ("frozen", "mhva+pt+caa, 2"))
+    assert any(end == pytest.approx(100 * (both / frozen - 1)) for end in ends)
+
+
+def test_stages_are_drawn_beside_each_other():
+    rows = [
+        {"width": 8, "blocks": 2, "backbone": 100, "MHVA": 5, "PT": 1},
+        {"width": 16, "blocks": 2, "backbone": 400, "MHVA": 9, "PT": 2},
+    ]
+    left, right = show_budget.stages(rows).axes
+    assert len(left.patches) == 2 and len(right.patches) == 4
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["MHVA", "PT"]
