@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -43,20 +44,32 @@ def predictions(config: RunConfig, out: Path | str | None = None) -> pd.DataFram
     return table.assign(predicted=names[odds.argmax(1)], probability=odds.max(1))
 
 
-def write_report(configs: Sequence[RunConfig], path: Path | str, out: Path | str | None = None) -> Path:
+def agrees(table: pd.DataFrame, record: Record) -> bool:
+    """Are the answers of `predictions` those of the record: as many, and right as often (one label a clip)?"""
+    found = _scores(record)
+    right = 100 * float((table["predicted"] == table["label"]).mean())
+    return len(table) == found["n"] and abs(right - found.get("top1", right)) < 1e-6
+
+
+def write_report(
+    configs: Sequence[RunConfig], path: Path | str, out: Path | str | None = None, table: pd.DataFrame | None = None
+) -> Path:
     """Write `path` (Markdown) and figures beside it: the last of the runs in detail, the others to compare with.
 
-    All must be finished (`train.run(config, keep=True)`) on one folder. Errors: ConfigError.
+    All must be finished (`train.run(config, keep=True)`) on one folder. table: the `predictions` of the last, if they
+    are there already. Errors: ConfigError.
     """
     path = Path(path)
     records = [train.finished(config, out) for config in configs]
     if None in records:
         raise ConfigError("a report needs finished runs: train.run(config, keep=True) makes them")
     config, record = configs[-1], records[-1]
-    data, table = _scored(config), predictions(config, out)
+    data, table = _scored(config), predictions(config, out) if table is None else table
+    if not agrees(table, record):
+        raise ConfigError(f"the model restored from {record.run_id} scores otherwise than its record: run it again")
     trained = Counter(name for labels in train.open_sets(config)["train"].annotations["labels"] for name in labels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)), _headline(record))
+    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)))
     parts = [
         f"# {data.file.parent.name or 'Videos'}: {_name(config)}",
         _opening(record, data, table, trained),
@@ -106,17 +119,12 @@ def _name(config: RunConfig) -> str:
 
 
 def _opening(record: Record, data, table: pd.DataFrame, trained: Counter) -> str:
-    """What was reached, on what, and what a constant answer would reach; the record and the answers must agree."""
+    """What was reached, on what, and what a constant answer would reach."""
     found, people = _scores(record), table["group"].nunique()
     words = f"{found['n']} {data.split} clips of {people} participants (or videos) that training did not see"
     if data.task != "labels":
         return f"Mean average precision **{found['map']:.1f} %** on {words}."
     places = {name: place for place, name in enumerate(data.names)}
-    right = 100 * float((table["predicted"] == table["label"]).mean())
-    if abs(right - found["top1"]) > 1e-6:
-        raise ConfigError(
-            f"the restored model scores {right:.1f} %, its record {found['top1']:.1f} %: has the data changed?"
-        )
     usual = trained.most_common(1)[0][0]
     constant = label_scores(
         np.eye(len(places))[[places[usual]] * len(table)], np.array([places[name] for name in table["label"]])
@@ -183,9 +191,12 @@ def _command(record: Record) -> str:
     return record.run_info["command"].replace(str(root), Path(root).name)
 
 
-def _picture(figure, path: Path, name: str, words: str) -> str:
-    made = figures.save_figure(figure, path.with_name(f"{path.stem}_{name}"))
-    return f"![{words}]({made[0].name})"
+def _picture(figure: plt.Figure, path: Path, name: str, words: str) -> str:
+    made = path.with_name(f"{path.stem}_{name}.png")
+    with figures.house():
+        figure.savefig(made, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return f"![{words}]({made.name})"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cm3t.curves import COLOURS
-from cm3t.figures import house, readable
+from cm3t.figures import house
 from cm3t.records import Record
 
 NAMED = 20  # classes whose counts are written into a confusion matrix; of more, the colours speak
@@ -38,22 +38,24 @@ def contact_sheet(
     return figure
 
 
-def learning_curves(records: Mapping[str, Record], metric: str = "top1") -> plt.Figure:
-    """Training loss and `metric` on tune by epoch: {label: record}, a line a run, its stages one after the other."""
+def learning_curves(records: Mapping[str, Record]) -> plt.Figure:
+    """Training loss, and top-1 (or mAP) on tune, by epoch: {label: record}, a line a run, its stages in turn."""
     with house():
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2))
         for (name, record), colour in zip(records.items(), COLOURS, strict=False):
             rows = record.train_info["epochs"]
             places = range(1, len(rows) + 1)
             left.plot(places, [row["loss"] for row in rows], "-o", ms=4, color=colour, label=name)
+            metric = "top1" if "top1" in rows[0]["tune"] else "map"
             right.plot(places, [row["tune"].get(metric, np.nan) for row in rows], "-o", ms=4, color=colour)
         longest = max(len(record.train_info["epochs"]) for record in records.values())
+        highest = max(row["loss"] for record in records.values() for row in record.train_info["epochs"])
         for axes in (left, right):
             axes.set(xlabel="epoch", xlim=(0.8, longest + 0.2))
             axes.xaxis.get_major_locator().set_params(integer=True)
-        left.set(ylabel="training loss", title="what is trained on", ylim=(0, None))
-        unit = "" if "(%)" in readable(metric) else " (%)"
-        right.set(ylabel=f"{metric.replace('top1', 'top-1')}{unit}", title="tune: other participants", ylim=(0, 102))
+        left.set(ylabel="training loss", title="training clips", ylim=(0, 1.1 * highest))
+        words = {"top1": "top-1 accuracy (%)", "map": "mean average precision (%)"}[metric]
+        right.set(ylabel=words, title="tune: participants kept out of training", ylim=(0, 102))
         left.legend()
     return figure
 
