@@ -23,8 +23,8 @@ def contact_sheet(
     """A row a class: {class: uint8 (n, H, W, 3)}, and a caption under each picture. Rows may differ in length."""
     columns = max(len(row) for row in frames.values())
     with house():
-        size = (0.9 + 1.25 * columns, 0.4 + 1.5 * len(frames))
-        figure, grid = plt.subplots(len(frames), columns, figsize=size, squeeze=False)
+        size = (0.6 + 1.5 * columns, 0.4 + 1.75 * len(frames))
+        figure, grid = plt.subplots(len(frames), columns, figsize=size, dpi=72, squeeze=False)
         for (name, pictures), axes_of_row in zip(frames.items(), grid, strict=True):
             for axes in axes_of_row:
                 axes.set(xticks=[], yticks=[])
@@ -32,9 +32,9 @@ def contact_sheet(
                 axes.spines[:].set_visible(False)
             for axes, picture, caption in zip(axes_of_row, pictures, captions[name], strict=False):
                 axes.imshow(picture)
-                axes.set_xlabel(caption, fontsize=7, color="#555555", labelpad=2)
-            axes_of_row[0].set_ylabel(name, fontsize=10, fontweight="bold", labelpad=8)
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+                axes.set_xlabel(caption, fontsize=9, color="#555555", labelpad=2)
+            axes_of_row[0].set_ylabel(name, fontsize=12, fontweight="bold", labelpad=8)
+        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     return figure
 
 
