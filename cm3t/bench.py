@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 
 import torch
@@ -31,6 +32,7 @@ ATTENTIONS = {  # stage of Video Swin-B at 16 x 224 x 224: (T, H, W), C, heads
     "stage 1": ((8, 56, 56), 128, 4),
     "stage 3": ((8, 14, 14), 512, 16),
 }
+OPTIONS = ("checkpointing", "bfloat16", "compile")  # of a training step, for plugins and for full fine-tuning
 EQUAL = {"method": "adaptformer+pt", "reduction": 4, "match_cells": 2}  # one shared adapter of MHVA's parameters
 
 
@@ -40,7 +42,7 @@ class Ratio:
 
     what: str
     against: str
-    measure: str  # "time" | "peak memory"
+    measure: str  # "time" | "peak memory" | "kept activations"
     ratio: float
     low: float  # smallest and largest ratio of a pair
     high: float
@@ -53,7 +55,7 @@ class Ratio:
         unit, scale = ("ms", 1e3) if self.measure == "time" else ("MB", 1)
         aim = f", aim {self.target:.2f}" if self.target else ""
         return (
-            f"{self.what:<38} {self.measure:<12} {self.ratio:5.2f}  ({self.low:.2f}-{self.high:.2f}, n={self.n}{aim})"
+            f"{self.what:<42} {self.measure:<16} {self.ratio:5.2f}  ({self.low:.2f}-{self.high:.2f}, n={self.n}{aim})"
             f"  {self.ours * scale:9.1f} {unit} against {self.reference * scale:9.1f} {unit} of {self.against}"
         )
 
@@ -99,11 +101,7 @@ def model_pairs(name: str, clip: tuple[int, int, int], device: torch.device) -> 
         return lambda: _model_work(build(weights=None).to(device), video, step)
 
     def adapted(**method) -> Callable[[], Work]:
-        def build() -> Work:
-            model = create(name, heads={"action": 97}, clip=clip, **method).to(device)
-            return _model_work(model, video, step=True)
-
-        return build
+        return lambda: _model_work(_adapted(name, clip, device, **method), video, step=True)
 
     plugins = adapted(method="mhva+pt")
     return [
@@ -112,6 +110,84 @@ def model_pairs(name: str, clip: tuple[int, int, int], device: torch.device) -> 
         Pair("MHVA + PT, step", "AdaptFormer + PT of equal parameters", plugins, adapted(**EQUAL), 1.0),
         Pair("MHVA + PT, step", "full fine-tuning", plugins, adapted(method="full"), 1 / 0.85, 1 / 0.75),
     ]
+
+
+def all_pairs(name: str, clip: tuple[int, int, int], device: torch.device) -> list[Pair]:
+    """`model_pairs`, then `option_pairs`: nothing is built before it is compared."""
+    return model_pairs(name, clip, device) + option_pairs(name, clip, device)
+
+
+def option_pairs(name: str, clip: tuple[int, int, int], device: torch.device) -> list[Pair]:
+    """Training steps with checkpointing, bfloat16 or torch.compile, where the machine has it (`left_out` says why not).
+
+    Two rows an option: MHVA + PT with it against itself without, and against full fine-tuning with it.
+    """
+    video = torch.randn(1, 3, *clip, device=device)
+
+    def step(method: str, option: str | None) -> Callable[[], Work]:
+        def build() -> Work:
+            model = _adapted(name, clip, device, method=method)
+            model.checkpointing = option == "checkpointing"
+            whole = torch.compile(model) if option == "compile" else model
+            return _model_work(whole, video, True, torch.bfloat16 if option == "bfloat16" else None)
+
+        return build
+
+    pairs = []
+    for option in OPTIONS:
+        if left_out(option, device):
+            continue
+        ours, what = step("mhva+pt", option), f"MHVA + PT, step, {option}"
+        memory = 1.0 if option == "checkpointing" else None
+        pairs.append(Pair(what, "itself without", ours, step("mhva+pt", None), None, memory))
+        pairs.append(Pair(what, f"full fine-tuning, {option}", ours, step("full", option), 1 / 0.85))
+    return pairs
+
+
+def left_out(option: str, device: torch.device) -> str | None:
+    """Why an option of OPTIONS is not measured on this machine; None where it is."""
+    if option == "bfloat16" and device.type == "cuda":
+        return "every row on a GPU is in bfloat16 already"
+    if option == "bfloat16" and not torch.cpu._is_avx512_bf16_supported():
+        return "this CPU has no bfloat16 instructions; emulated, it is slower than float32"
+    if option == "compile" and device.type == "cpu":
+        return "on a CPU compiling takes minutes, even of a mini model"
+    if option == "compile" and find_spec("triton") is None:
+        return "torch.compile needs triton on a GPU, and it is not installed"
+    return None
+
+
+def kept_bytes(model: nn.Module, video: Tensor) -> int:
+    """Bytes that one forward pass of `video` (B, 3, T, H, W) keeps for its backward pass, parameters not counted.
+
+    The same on every machine and at every load: what full fine-tuning needs memory for, and plugins less.
+    """
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        _out = model(video)  # its graph, alive to the end, keeps every address from being used twice
+    return sum(kept.values())
+
+
+def compare_kept(name: str, clip: tuple[int, int, int], against: str = "full") -> Ratio:
+    """Activations kept by a training step of the method `against` over those that MHVA + PT keeps; on the CPU."""
+    video = torch.randn(1, 3, *clip)
+    found = [
+        kept_bytes(_adapted(name, clip, video.device, method=m).train(), video) / 2**20 for m in ("mhva+pt", against)
+    ]
+    label = "full fine-tuning" if against == "full" else against
+    return _ratio("MHVA + PT, step", label, "kept activations", [tuple(found)], None)
+
+
+def _adapted(name: str, clip: tuple[int, int, int], device: torch.device, **method) -> nn.Module:
+    return create(name, heads={"action": 97}, clip=clip, **method).to(device)
 
 
 def _attention_work(module: nn.Module, x: Tensor, kind: str) -> Work:
@@ -125,14 +201,15 @@ def _attention_work(module: nn.Module, x: Tensor, kind: str) -> Work:
     return work
 
 
-def _model_work(model: nn.Module, video: Tensor, step: bool) -> Work:
-    """A forward pass, or a training step (AdamW over what trains)."""
+def _model_work(model: nn.Module, video: Tensor, step: bool, dtype: torch.dtype | None = None) -> Work:
+    """A forward pass, or a training step (AdamW over what trains); in `dtype`, or bfloat16 on a GPU, float32 else."""
     model.train(step)
+    dtype = dtype or (torch.bfloat16 if video.is_cuda else None)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5) if step else None
 
     def work() -> None:
-        with torch.set_grad_enabled(step), torch.autocast(video.device.type, torch.bfloat16, video.is_cuda):
+        with torch.set_grad_enabled(step), torch.autocast(video.device.type, dtype, dtype is not None):
             out = model(video)
             total = sum(o.float().logsumexp(-1).sum() for o in (out.values() if isinstance(out, dict) else [out]))
         if step:
@@ -147,22 +224,22 @@ def compare(pair: Pair, repeats: int, device: torch.device) -> Ratio:
     """Times of a pair, in turns, after one warm-up each."""
     ours, reference = pair.ours(), pair.reference()
     times = [(_seconds(ours, device), _seconds(reference, device)) for _ in range(repeats + 1)][1:]
-    return _ratio(pair, "time", times, pair.target)
+    return _ratio(pair.what, pair.against, "time", times, pair.target)
 
 
 def compare_memory(name: str, clip: tuple[int, int, int], index: int, device: torch.device) -> Ratio:
-    """Peak memory of pair `index` of `model_pairs`, each side in a process of its own (allocators hoard)."""
+    """Peak memory of pair `index` of `all_pairs`, each side in a process of its own (allocators hoard)."""
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         found = pool.starmap(_peak, [(name, clip, index, side, str(device)) for side in ("ours", "reference")], 1)
-    pair = model_pairs(name, clip, torch.device("meta"))[index]
-    return _ratio(pair, "peak memory", [tuple(found)], pair.memory_target)
+    pair = all_pairs(name, clip, device)[index]
+    return _ratio(pair.what, pair.against, "peak memory", [tuple(found)], pair.memory_target)
 
 
-def _ratio(pair: Pair, measure: str, found: list[tuple[float, float]], target: float | None) -> Ratio:
+def _ratio(what: str, against: str, measure: str, found: list[tuple[float, float]], target: float | None) -> Ratio:
     ratios = [theirs / own for own, theirs in found]
     own, theirs = (statistics.median(side) for side in zip(*found, strict=True))
     middle = statistics.median(ratios)
-    return Ratio(pair.what, pair.against, measure, middle, min(ratios), max(ratios), own, theirs, target, len(found))
+    return Ratio(what, against, measure, middle, min(ratios), max(ratios), own, theirs, target, len(found))
 
 
 def _seconds(work: Work, device: torch.device) -> float:
@@ -175,7 +252,7 @@ def _seconds(work: Work, device: torch.device) -> float:
 
 def _peak(name: str, clip: tuple[int, int, int], index: int, side: str, device: str) -> float:
     """Peak memory in MB of two steps (the second holds the optimizer's state): of the GPU, else of this process."""
-    pair = model_pairs(name, clip, torch.device(device))[index]
+    pair = all_pairs(name, clip, torch.device(device))[index]
     info: dict = {}
     with peak_memory(info, torch.device(device)):
         work = getattr(pair, side)()
@@ -202,10 +279,14 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clip = tuple(given.clip or ((32 if device.type == "cuda" else 8), 224, 224))
-    models = [] if given.attention else model_pairs(given.backbone, clip, device)
+    models = [] if given.attention else all_pairs(given.backbone, clip, device)
     jobs = [partial(compare, pair, given.repeats, device) for pair in attention_pairs(device) + models]
     heavy = [i for i, pair in enumerate(models) if pair.memory_target]
     jobs += [partial(compare_memory, given.backbone, clip, i, device) for i in heavy]
+    jobs += [partial(compare_kept, given.backbone, clip)] if models else []
+    skipped = {option: reason for option in OPTIONS if models and (reason := left_out(option, device))}
+    for option, reason in skipped.items():
+        print(f"{option}: left out, {reason}", flush=True)
     found = []
     for job in jobs:
         found.append(job())
@@ -214,7 +295,10 @@ def main(argv: list[str] | None = None) -> int:
         about = {"backbone": given.backbone, "clip": clip, "threads": torch.get_num_threads()}
         about |= {"dtype": "bfloat16" if device.type == "cuda" else "float32"}
         path = records_dir("bench") / f"speed-{device.type}.json"
-        write_json(path, about | {"ratios": [asdict(r) for r in found], "meta_info": provenance(str(device))})
+        write_json(
+            path,
+            about | {"ratios": [asdict(r) for r in found], "left_out": skipped, "meta_info": provenance(str(device))},
+        )
         print(path)
     return 0
 
