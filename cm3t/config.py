@@ -102,6 +102,8 @@ class RunConfig:
     batch_size: int = 0
     train_clips: int | None = None
     eval_clips: int | None = None
+    micro_batch: int | None = None  # clips that go through the model at once, where memory does not hold a batch
+    checkpointing: bool = False  # keep the blocks' inputs alone and compute the rest again: less memory, more time
     lr: float = 0.0  # peak learning rate
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of all steps over which lr rises from 0
@@ -229,12 +231,12 @@ def _check_side(config: RunConfig, method: Method) -> None:
 
 
 def _fill_paper(values: dict) -> None:
-    """What a profile names beside the amount of evidence, where it was not given: data, backbone, and its weights."""
+    """Data, backbone and workers where they were not given (or are empty), and the weights of full-size backbones."""
     profile = PROFILES[values["profile"]]
-    if profile.backbone:
-        values["data"] = values.get("data") or profile.data
-        values["backbone"] = values.get("backbone") or profile.backbone
-        values.setdefault("weights", PAPER_WEIGHTS.get(values["backbone"], default_of("weights")))
+    for name in ("data", "backbone"):
+        values[name] = values.get(name) or getattr(profile, name) or default_of(name)
+    if values.get("weights", "default") == "default":
+        values["weights"] = PAPER_WEIGHTS.get(values["backbone"], "default")
     if values.get("workers") is None:
         values["workers"] = profile.workers
 

@@ -56,23 +56,34 @@ def fit(
             inputs = data.inputs(batch, device)
             if inputs and config.modality_dropout:
                 inputs["present"] = drop(inputs["present"], config.modality_dropout, chance)
-            outputs = model(normalise(video, *pixels_of(model)), **inputs)
-            loss = task.loss(outputs, {name: data.target[name][batch].to(device) for name in outputs})
-            if not math.isfinite(loss.item()):
+            target = {name: values[batch].to(device) for name, values in data.target.items()}
+            optimizer.zero_grad()
+            loss = _descend(model, task, video, inputs, target, config.micro_batch or len(batch))
+            if not math.isfinite(loss):
                 raise TrainingDiverged(
-                    f"the loss is {loss.item()} in epoch {epoch} of {config.method} at lr {config.lr:g}; "
+                    f"the loss is {loss} in epoch {epoch} of {config.method} at lr {config.lr:g}; "
                     "try a smaller lr, or look for values that are not numbers in the data"
                 )
-            optimizer.zero_grad()
-            loss.backward()
             optimizer.step()
             schedule.step()
-            total, seen = total + loss.item() * len(batch), seen + len(batch)
+            total, seen = total + loss * len(batch), seen + len(batch)
         row = {"epoch": epoch, "loss": total / max(seen, 1), "lr": schedule.get_last_lr()[0]}
         row["tune"] = evaluate(model, tune, anchored=config.anchored)["all"] if tune else {}
         history.append(row | {"seconds": time.perf_counter() - started})
         log(epoch_line(history, config.epochs, task))
     return history
+
+
+def _descend(model: nn.Module, task: Task, video: Tensor, inputs: dict, target: dict, most: int) -> float:
+    """The loss of a batch, whose gradient is left in the parameters; so many clips go through the model at a time."""
+    total = 0.0
+    for part in (slice(start, start + most) for start in range(0, len(video), most)):
+        some = {name: {key: tokens[part] for key, tokens in own.items()} for name, own in inputs.items()}
+        outputs = model(normalise(video[part], *pixels_of(model)), **some)
+        loss = task.loss(outputs, {name: target[name][part] for name in outputs}) * (len(video[part]) / len(video))
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def augmented(video: Tensor, rng: torch.Generator, config: RunConfig) -> Tensor:
@@ -83,9 +94,9 @@ def augmented(video: Tensor, rng: torch.Generator, config: RunConfig) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module, data: ClipSet, *, anchored: bool = True, controlled: bool = False
+    model: nn.Module, data: ClipSet, *, anchored: bool = True, controlled: bool = False, said: dict | None = None
 ) -> dict[str, dict[str, float]]:
-    """{subset: {metric: value, n}} of a model in eval mode, by the clips' task.
+    """{subset: {metric: value, n}} of a model in eval mode, by the clips' task; `said` is given what `predict` gives.
 
     `controlled` adds, as further subsets, the scores of `all` under every control: no_audio, shuffled_audio,
     muted_audio, .., no_side (`controls.controls`).
@@ -94,7 +105,10 @@ def evaluate(
     target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
     others = dict(controls(data)) if controlled else {}
     outputs = predict_all(model, {"": data} | others, anchored=anchored)
-    found = task.scores(outputs.pop(""), target, subsets, data.groups)
+    own = outputs.pop("")
+    found = task.scores(own, target, subsets, data.groups)
+    if said is not None:
+        said.update(own)
     for name, heads in outputs.items():
         found[name] = task.scores(heads, target, {"all": subsets["all"]}, data.groups)["all"]
     return {name: scores for name, scores in found.items() if scores["n"]}  # tune has no unseen participants

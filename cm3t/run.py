@@ -4,12 +4,14 @@
     python -m cm3t.run --list                   what there is, what each takes, its parameters
     python -m cm3t.run 02 -p "seeds=[0, 1]"     a notebook parameter, checked against the notebook
     python -m cm3t.run --profile full --publish move finished local runs to results/records, renew tables and README
+    python -m cm3t.run --profile paper --dry-run    what the runs lack (exit code 2), and what they would take
     python -m cm3t.run --refresh                execute the committed notebooks in place, as nbval compares them
 
 Runs land in results/local/<profile>/ and are found again by their configuration, so a repeated command loses nothing.
 """
 
 import argparse
+import ast
 import logging
 import sys
 import time
@@ -23,6 +25,8 @@ from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
 from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
 
+RUN_PARAMETERS = ("data", "root", "backbone", "weights")  # of notebooks, that go to every run
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 done, 1 a notebook failed, 2 a wrong argument, 130 interrupted."""
@@ -35,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
             publish(given.profile, [path.stem[:2] for path in chosen] if given.notebooks else None)
         elif given.refresh:
             return _refresh(chosen)
+        elif given.dry_run:
+            return dry_run(chosen, given.profile, _pairs(given.parameter))
         else:
             return study(chosen, given.profile, _pairs(given.parameter))
     except ConfigError as error:
@@ -55,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--list", action="store_true", help="what there is, what it takes")
     mode.add_argument("--publish", action="store_true", help="move finished local runs to results/records")
+    mode.add_argument("--dry-run", action="store_true", help="say what the runs lack and what they would take")
     mode.add_argument("--refresh", action="store_true", help="execute the committed notebooks in place")
     return parser
 
@@ -94,6 +101,27 @@ def study(paths: list[Path], profile: str, parameters: dict | None = None) -> in
         print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {report.spell(seconds)}", flush=True)
     print(f"\nexecuted notebooks: {local_dir(profile) / 'executed'}")
     return 0
+
+
+def dry_run(paths: list[Path], profile: str, parameters: dict | None = None) -> int:
+    """Say what the runs that these notebooks plan would need and take; 0 where nothing is missing, else 2."""
+    from cm3t import dryrun, study  # and with it torch, which nothing else here needs
+
+    configs = []
+    for path in paths:
+        number = path.stem[:2]
+        if number not in study.STUDIES:
+            continue
+        declared = {name: found["default"] for name, found in papermill.inspect_notebook(str(path)).items()}
+        values = {name: ast.literal_eval(text) for name, text in declared.items()}
+        values |= check_parameters(path, {"profile": profile} | (parameters or {}))
+        common = {name: values[name] for name in RUN_PARAMETERS if name in values}
+        common["root"] = common.get("root") or None
+        chosen = {name: values.get(name) or () for name in ("groups", "seeds")}
+        configs += study.configs(number, profile, **chosen, **common)
+    if not configs:
+        raise ConfigError("these notebooks plan no runs: there is nothing to look for")
+    return dryrun.check(configs, local_dir(profile))
 
 
 def execute(path: Path, profile: str, parameters: dict) -> float:

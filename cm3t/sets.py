@@ -88,18 +88,24 @@ def clip_of(config: RunConfig) -> tuple[int, int, int]:
 
 def open_sets(config: RunConfig) -> dict:
     """The data sets that a run reads: train, tune, and validation as filmed and refilmed where it is to be scored."""
+    asked = set_options(config)
+    sets = {split: open_set(**options) for split, options in asked.items()}
+    for gap in sets["validation"].gaps if "validation" in sets and not config.gap else ():
+        sets[f"gap{gap}"] = open_set(**asked["validation"] | {"gap": gap})
+    return sets
+
+
+def set_options(config: RunConfig) -> dict[str, dict]:
+    """How each split that a run reads is opened: {split: arguments of `open_set`}."""
     frames, size, _ = clip_of(config)
     common = dict(name=config.data, root=config.root, frames=frames, size=size) | reader_options(config)
     held_out = _held_out(config)
     drawn = {"transform": config.transform} if config.transform else {}
-    sets = {"train": open_set(split="train", limit=config.train_clips, **common, **held_out, **drawn)}
-    sets["tune"] = open_set(split="tune", limit=config.eval_clips, **common, **held_out)
+    asked = {"train": common | held_out | drawn | {"split": "train", "limit": config.train_clips}}
+    asked["tune"] = common | held_out | {"split": "tune", "limit": config.eval_clips}
     if config.score_split == "validation":
-        common |= {"split": "validation", "limit": config.eval_clips}
-        sets["validation"] = open_set(**common, gap=config.gap)
-        for gap in sets["validation"].gaps if not config.gap else ():
-            sets[f"gap{gap}"] = open_set(**common, gap=gap)
-    return sets
+        asked["validation"] = common | {"split": "validation", "limit": config.eval_clips, "gap": config.gap}
+    return asked
 
 
 def reader_options(config: RunConfig) -> dict:

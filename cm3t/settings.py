@@ -53,6 +53,7 @@ RANGES = {
     "epochs": (1, 10_000),
     "stretch": (1, 100),
     "batch_size": (1, 65_536),
+    "micro_batch": (1, 65_536),
     "train_clips": (1, 10**9),
     "eval_clips": (1, 10**9),
     "lr": (1e-9, 10.0),

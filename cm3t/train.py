@@ -17,7 +17,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from cm3t import steps
+from cm3t import official, steps
 from cm3t.backbones import weights
 from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
 from cm3t.data.media import MediaError
@@ -60,7 +60,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     try:
         with reproducible(config), peak_memory(info, device):
             model = _started(config, sets, info, device, first, folder)
-            _train_and_score(model, config, sets, info, log)
+            _train_and_score(model, config, sets, info, log, folder)
         if keep or config.side:
             info["plugins"] = steps.keep(model, folder, run_id(config))
         info["status"] = "ok"
@@ -100,7 +100,7 @@ def _started(
     return model
 
 
-def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log) -> None:
+def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
     train, tune = (decode(sets[split], config.side, config.workers) for split in ("train", "tune"))
     summary, before = model.summary(), model.backbone_digest()
@@ -114,7 +114,11 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
         info["epochs_to_converge"] = epochs_to_converge(info["epochs"], task_of(train))
     if model.frozen and model.backbone_digest() != before:
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
-    info["metrics"] = {config.score_split: score(model, sets, config)}
+    said: dict = {}
+    info["metrics"] = {config.score_split: score(model, sets, config, said)}
+    if config.data in official.REAL:
+        path = official.write_official(config.data, sets[config.score_split], said, folder, run_id(config))
+        log(f"scores of {config.score_split}, as the official evaluation reads them: {path}")
     if config.workers is not None:
         info["reading"] = {name: decode(data, (), config.workers).video.tally for name, data in sets.items()}
         for name, tally in info["reading"].items():
@@ -122,14 +126,14 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
                 log(f"reading {name}: " + ", ".join(f"{count} {what}" for what, count in tally.items()))
 
 
-def score(model: CM3T, sets: dict, config: RunConfig) -> dict[str, dict[str, float]]:
+def score(model: CM3T, sets: dict, config: RunConfig, said: dict | None = None) -> dict[str, dict[str, float]]:
     """Scores of the split that counts, by subset; each further filming of validation is a subset, gap1 to gap3.
 
-    With a side, the controls are subsets too (`loop.evaluate`), and a filming that lacks one of the modalities (the
-    kitchen was filmed again without sound) is not scored.
+    `said` is given the outputs for that split. With a side, the controls are subsets too (`loop.evaluate`), and a
+    filming that lacks one of the modalities (the kitchen was filmed again without sound) is not scored.
     """
     clips = decode(sets[config.score_split], config.side, config.workers)
-    scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side))
+    scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side), said=said)
     for name in sets:
         with suppress(AbsentModality):
             if name.startswith("gap"):
@@ -203,6 +207,7 @@ def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
     method, clip = config.plugins, clip_of(config)
     model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
     encoder = None if config.side_encoder == "none" else config.side_encoder
+    model.checkpointing = config.checkpointing
     for name in config.side:
         _, length, width = clips.side[name].shape
         model.add_modality(name, width, length=length, encoder=encoder)
@@ -276,9 +281,14 @@ def main(argv: list[str] | None = None) -> int:
     for field in fields(RunConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="VALUE")
     parser.add_argument("--out", metavar="DIR", help="where the record goes (results/local/<profile>/)")
+    parser.add_argument("--dry-run", action="store_true", help="say what is missing and what it would take, and stop")
     given = vars(parser.parse_args(argv))
-    out = given.pop("out")
+    out, dry = given.pop("out"), given.pop("dry_run")
     try:
+        if dry:
+            from cm3t import dryrun
+
+            return dryrun.check([resolve(**given)], out)
         run(resolve(**given), out, log=partial(print, flush=True))
     except (ConfigError, OSError, ValueError, ImportError, AbsentModality, MediaError, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)

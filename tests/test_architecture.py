@@ -37,6 +37,8 @@ LAYERS = (
         "tasks",
         "sets",
         "stream",
+        "official",
+        "dryrun",
         "controls",
         "steps",
         "evaluate",

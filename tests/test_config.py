@@ -155,7 +155,8 @@ def test_the_released_tuning_is_used_and_can_be_overruled(tmp_path, monkeypatch)
     assert resolve(method="linear").lr == config.UNTUNED_LR["head"]
 
 
-def test_a_second_step_learns_at_the_rate_of_plugins_whatever_the_first_trained():
+def test_a_second_step_learns_at_the_rate_of_plugins_whatever_the_first_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "ROOT", tmp_path)  # without the released rates
     rates = {regime: resolve(method="full+caa", side="flow", regime=regime).lr for regime in ("steps", "joint")}
     assert rates == {"steps": config.UNTUNED_LR["plugins"], "joint": config.UNTUNED_LR["all"]}
     assert vision_run(resolve(method="full+caa", side="flow")).lr == config.UNTUNED_LR["all"]

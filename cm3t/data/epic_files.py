@@ -28,6 +28,7 @@ from cm3t.data.frames import PICTURE, read_frame_files
 from cm3t.data.hdf5 import array_of, open_hdf5
 from cm3t.data.media import read_segments
 from cm3t.data.side import ARCHIVE_RATE, archived_audio_tokens, audio_tokens, motion_tokens
+from cm3t.data.tables import MissingFiles
 
 SOURCES, FLOWS, AUDIOS = ("video", "frames"), ("compute", "files"), ("video", "archive")
 ARCHIVE = "EPIC-KITCHENS-100_audio.hdf5"
@@ -122,7 +123,7 @@ class EpicFiles:
         if absent:
             shown = ", ".join(str(find(video)) for video in absent[:3]) + (", ..." if len(absent) > 3 else "")
             what = f"{len(absent)} of {len(videos)} recordings are missing: {shown}{self._reason(absent)}"
-            raise FileNotFoundError(missing(what, self.root))
+            raise MissingFiles(missing(what, self.root), [find(video) for video in absent])
         if self.source == "frames":
             self._check_frames(videos, durations)
         if self.audio not in (None, "video") and not self.archive.is_file():

@@ -26,7 +26,7 @@ from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
 from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
 from cm3t.data.side import SOUND, audio_tokens
-from cm3t.data.tables import AnnotationError
+from cm3t.data.tables import AnnotationError, MissingFiles
 
 __all__ = ["BEHAVIOURS", "BEHAVIOURS_15", "MpiiGroupInteraction", "write_predictions"]
 SPLITS = {"train": "train", "tune": "train", "validation": "val", "test": "test"}  # and their names on disk
@@ -187,7 +187,8 @@ class MpiiGroupInteraction(Segments):
         absent = [name for name in names if name not in found]
         if absent:
             shown = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
-            raise FileNotFoundError(_missing(f"{len(absent)} of {len(names)} clips are not in {folder}: {shown}"))
+            what = f"{len(absent)} of {len(names)} clips are not in {folder}: {shown}"
+            raise MissingFiles(_missing(what), [folder / name for name in absent])
         return [found[name] for name in names]
 
     def _video(self, index: int, oversample: int = 1, generator: np.random.Generator | None = None) -> Tensor:
@@ -201,7 +202,7 @@ class MpiiGroupInteraction(Segments):
             raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
         row = self.annotations.iloc[index]
         if name in self.features:
-            return self.features[name].tokens(f"{row.sample_id:05d}")
+            return self.features[name].tokens(f"{self.annotations.sample_id[index]:05d}")
         path = self._sounds.get(int(row.rec_no))
         return None if path is None else audio_tokens(path, row.start_time / 1000, row.end_time / 1000, self.sound)
 

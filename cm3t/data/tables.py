@@ -15,6 +15,14 @@ class AnnotationError(ValueError):
     """An annotation file that cannot be used: the message names the file, the lines and the remedy."""
 
 
+class MissingFiles(FileNotFoundError):
+    """Files that a data set should have; `paths` are all of them, of which the message names the first."""
+
+    def __init__(self, message: str, paths: Sequence[Path]):
+        super().__init__(message)
+        self.paths = tuple(paths)
+
+
 def parsed_rows(
     path: str | Path,
     columns: Sequence[str],

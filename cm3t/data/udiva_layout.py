@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cm3t.data.media import duration_of
-from cm3t.data.tables import AnnotationError
+from cm3t.data.tables import AnnotationError, MissingFiles
 from cm3t.data.udiva_metadata import TASKS, Limits, read_limits, read_sessions
 
 COLUMNS = "id session task participant part language start stop path".split()
@@ -145,6 +145,6 @@ def _check_absent(absent: list[Path], asked: int, task: str, folder: Path, count
     shown = ", ".join(str(p) for p in absent[:3]) + (", ..." if len(absent) > 3 else "")
     what = f"{len(absent)} of {asked} recordings of {task} are missing: {shown}"
     if len(absent) > max(2, ABSENT * asked) or len(absent) == asked:
-        raise FileNotFoundError(missing(f"{what} (tasks=(...) names those to read)", folder.parent))
+        raise MissingFiles(missing(f"{what} (tasks=(...) names those to read)", folder.parent), absent)
     counts["missing recordings"] += len(absent)
     warnings.warn(f"{what}; these sessions are left out of it", stacklevel=5)
