@@ -21,10 +21,9 @@ def write_official(name: str, data, outputs: dict[str, np.ndarray], folder: Path
     probabilities; udiva: the official CSV of five traits, means over sessions and tasks of the means of their clips.
     Shapes: outputs {head: (n, c)} before the softmax. Errors: ValueError for scores that are not finite; OSError.
     """
-    path = folder / "scores" / stem
+    path = folder / "scores" / f"{stem}.csv"
     if name == "epic":
-        return write_scores(path.with_name(f"{stem}.npz"), outputs, data.annotations.narration_id.tolist())
-    path = path.with_name(f"{stem}.csv")
+        return write_scores(folder / "scores" / f"{stem}.npz", outputs, data.annotations.narration_id.tolist())
     if name == "mpiigi":
         logits = np.asarray(outputs["behaviour"], np.float64)
         chance = 0.5 * (1 + np.tanh(logits / 2))  # the logistic function, which overflows nowhere

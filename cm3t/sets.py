@@ -181,6 +181,8 @@ def _stream(data, workers: int) -> Stream:
 def _checked_targets(data) -> dict[str, Tensor]:
     """Targets of all clips, every one known."""
     split = getattr(data, "split", "this")
+    if split == "test" and not data.targets:
+        return {}  # known to the challenge alone
     missing = [head for head in task_of(data).heads if head not in data.targets]
     if missing:
         raise ValueError(f"the {split} split has no targets {', '.join(missing)}: it can be neither learned nor scored")

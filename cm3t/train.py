@@ -24,7 +24,7 @@ from cm3t.data.media import MediaError
 from cm3t.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
-from cm3t.sets import AbsentModality, ClipSet, clip_of, decode, open_sets
+from cm3t.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
 from cm3t.tasks import task_of
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
@@ -41,8 +41,8 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     The same seed, threads and machine give the same numbers.
 
     A run with a side, unless it is `joint`, starts from a run of its own with pictures alone, which is found or made
-    first. `keep` asks for what was trained too (a run with a side always leaves it), in <out>/plugins/: a finished
-    run that has lost it is run again.
+    first. `keep` asks for what was trained too, in <out>/plugins/ (a run with a side, or on a real data set, always
+    leaves it): a finished run that has lost it is run again.
     """
     folder, record = folder_of(config, out), finished(config, out)
     if record and (not keep or steps.is_kept(record, folder)):
@@ -61,7 +61,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
         with reproducible(config), peak_memory(info, device):
             model = _started(config, sets, info, device, first, folder)
             _train_and_score(model, config, sets, info, log, folder)
-        if keep or config.side:
+        if keep or config.side or config.data in official.REAL:
             info["plugins"] = steps.keep(model, folder, run_id(config))
         info["status"] = "ok"
     except KeyboardInterrupt:
@@ -153,6 +153,28 @@ def restore(config: RunConfig, out: Path | str | None = None) -> CM3T:
         model = build(config, train, decode(train, config.side, config.workers))
     model.load_plugins(steps.plugins_path(folder, record.run_id))
     return model.eval()
+
+
+def score_test(config: RunConfig, out: Path | str | None = None, log: Log = print) -> Path:
+    """What a finished run says of the test split of a real data set, written as `official.write_official` does.
+
+    Its classes need not be known: the file is what a challenge takes. Errors: ConfigError for a data set without a test
+    split, and where the run is not finished.
+    """
+    _check_test(config)
+    model = restore(config, out).to("cuda" if torch.cuda.is_available() else "cpu")
+    frames, size, _ = clip_of(config)
+    options = dict(name=config.data, root=config.root, frames=frames, size=size) | reader_options(config)
+    data = open_set(**options, split="test", limit=None)
+    outputs = predict(model, decode(data, config.side, config.workers), anchored=config.anchored)
+    path = official.write_official(config.data, data, outputs, folder_of(config, out), f"{run_id(config)}.test")
+    log(f"scores of {len(data):,} clips of the test split: {path}")
+    return path
+
+
+def _check_test(config: RunConfig) -> None:
+    if config.data not in official.REAL:
+        raise ConfigError(f"{config.data} has no test split to be scored elsewhere; {', '.join(official.REAL)} have")
 
 
 def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Log = print) -> list[Record]:
@@ -282,14 +304,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="VALUE")
     parser.add_argument("--out", metavar="DIR", help="where the record goes (results/local/<profile>/)")
     parser.add_argument("--dry-run", action="store_true", help="say what is missing and what it would take, and stop")
+    parser.add_argument("--score-test", action="store_true", help="the scores of a challenge's test split, of this run")
     given = vars(parser.parse_args(argv))
-    out, dry = given.pop("out"), given.pop("dry_run")
+    out, dry, test = (given.pop(name) for name in ("out", "dry_run", "score_test"))
     try:
         if dry:
             from cm3t import dryrun
 
             return dryrun.check([resolve(**given)], out)
-        run(resolve(**given), out, log=partial(print, flush=True))
+        config, log = resolve(**given), partial(print, flush=True)
+        if test:
+            _check_test(config)
+        run(config, out, log, keep=test)
+        if test:
+            score_test(config, out, log)
     except (ConfigError, OSError, ValueError, ImportError, AbsentModality, MediaError, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

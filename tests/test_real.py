@@ -87,6 +87,20 @@ def test_kitchens_from_files(extracted, tmp_path, given):
     assert record.train_info["reading"].keys() == {"train", "tune", "validation"}
 
 
+def test_the_test_split_is_scored_by_the_finished_run(kitchen, tmp_path, capsys):  # noqa: F811
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    words += ["--profile=paper", f"--root={kitchen}", "--method=linear", f"--out={tmp_path}", "--score-test"]
+    assert train.main(words) == 0 and train.main(words) == 0
+    said = capsys.readouterr().out
+    assert "found, not run again" in said and "scores of 2 clips of the test split" in said
+    (path,) = (tmp_path / "scores").glob("*.test.npz")
+    options = ["epic", "--scores", str(path), "--root", str(kitchen), "--split", "test", "--supervision", "2,3,3"]
+    assert evaluate.main([*options, "--submission", str(tmp_path / "sub.zip")]) == 0
+    assert (tmp_path / "sub.zip").is_file()
+    assert train.main(["--score-test", "--data", "rooms-kitchen"]) == 2
+    assert "rooms-kitchen has no test split to be scored elsewhere; epic, mpiigi" in capsys.readouterr().err
+
+
 def test_kitchens_from_videos_with_a_head_for_actions(kitchen, tmp_path):  # noqa: F811
     config = settings("epic", kitchen, method="mhva+pt", head="action", jitter=True, transform="crop+flip")
     record, official = trained(config, tmp_path / "out")
