@@ -33,7 +33,7 @@ def predictions(config: RunConfig, out: Path | str | None = None) -> pd.DataFram
     """
     data = _scored(config)
     model = train.restore(config, out).to("cuda" if torch.cuda.is_available() else "cpu")
-    clips = sets.decode(data, config.side)
+    clips = sets.decode(data, config.side, config.workers)
     (logits,) = train.predict(model, clips, anchored=config.anchored).values()
     rows = data.annotations
     table = pd.DataFrame({"id": rows["id"], "group": rows["group"], "label": rows["labels"].str.join(";")})

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cm3t.data.media import TOLERANCE, MediaError, duration_of
-from cm3t.data.tables import AnnotationError
+from cm3t.data.tables import AnnotationError, MissingFiles
 
 LABELS = "labels.csv"
 SHOWN = 10  # videos named in one error
@@ -32,13 +32,14 @@ def located(root: str | Path | None) -> tuple[Path, Path]:
 
 
 def found(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """The rows with the path of every video. Errors: FileNotFoundError, the first ten named."""
+    """The rows with the path of every video. Errors: MissingFiles (a FileNotFoundError), the first ten named."""
     root, videos = file.parent, rows.drop_duplicates("video")
     absent = [row for row in videos.itertuples() if not os.path.isfile(root / row.video)]
     if absent:
-        raise FileNotFoundError(
+        raise MissingFiles(
             f"{file}: {len(absent)} of {len(videos)} videos are not in {root}; copy them there or correct their "
-            "names (upper and lower case count)\n" + _listed(f"  line {row.line}: {row.video}" for row in absent)
+            "names (upper and lower case count)\n" + _listed(f"  line {row.line}: {row.video}" for row in absent),
+            [root / row.video for row in absent],
         )
     return rows.assign(path=[str(root / video) for video in rows.video])
 
