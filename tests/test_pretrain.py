@@ -87,7 +87,6 @@ def test_augmentation_keeps_shape_and_follows_its_generator(data):
     assert torch.equal(draw[0], draw[1]) and not torch.equal(draw[0], draw[2])
 
 
-@pytest.mark.slow
 def interrupted(monkeypatch, *, steps: int):
     """Stop training by Ctrl-C after so many steps, once."""
     real, left = pretrain.objective, [steps]
@@ -101,6 +100,7 @@ def interrupted(monkeypatch, *, steps: int):
     monkeypatch.setattr(pretrain, "objective", killed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone, protocol", [("video_swin_mini", "supervised"), ("clip_mini", "contrastive")])
 def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch, backbone, protocol):
     """Stopped in the middle of the second epoch, of three steps each; the checkpoint is that of the fourth step."""
