@@ -8,7 +8,7 @@ SIDES = {
     "rooms-group": ("audio",),
     "mpiigi": ("audio",),
     "rooms-dyad": ("audio", "transcript"),
-    "udiva": ("audio", "transcript"),
+    "udiva": ("audio", "landmarks", "transcript"),
     "folder": ("audio", "flow", "transcript"),  # and features of any name: `sides_of`
 }
 FEATURES = "features"  # the folder of a user's own modalities: ROOT/features/<name>, or <name>.h5

@@ -5,6 +5,7 @@ Also the reader of the embedded dyad (data/rooms-dyad), which is written in the 
     ROOT/{train,val,test}/metadata/{sessions,parts}_SPLIT.csv, parts_SPLIT_unmasked.csv, task_limits.json
     ROOT/SPLIT/recordings/[TASK_recordings_SPLIT/]SESSION/FC1_T.mp4      FC1 sees PART.1; T, A, L, G is the task
     ROOT/SPLIT/transcriptions/SESSION/SESSION_TASK.srt
+    ROOT/SPLIT/annotations/SESSION/FC1_T/annotations_raw.hdf5               landmarks
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from torch import Tensor
 
 from cm3t.data.clip import Clip
 from cm3t.data.features import Features
+from cm3t.data.landmarks import landmark_tokens
 from cm3t.data.media import read_frames, read_segments
 from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
 from cm3t.data.side import audio_tokens
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
-from cm3t.data.udiva_layout import clip_table, located, transcript_path
+from cm3t.data.udiva_layout import clip_table, landmarks_path, located, transcript_path
 from cm3t.data.udiva_metadata import TASKS, TRAITS, read_ids, read_parts
 
 SPLITS = {"train": "train", "tune": "train", "validation": "val", "test": "test"}  # and the folder's name
-MODALITIES = ("audio", "transcript")
+MODALITIES = ("audio", "landmarks", "transcript")
 SECONDS = 6.0  # Choice: the paper does not say how long a clip is
 SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}  # the hop is chosen so that a window has 400 steps
 STEPS = 400
@@ -50,8 +52,9 @@ class Udiva(Segments):
     A clip is a window of `seconds` in the task's limits, seen by the participant's own camera; windows do not overlap
     and are spread evenly, at most `windows` of a task. frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: of "audio" (log-mel (400, 128) of the window; `sound` are its settings) and "transcript" (a token an
-    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), and the names in
-    `features`, which take precedence; features, sampling and transform: as in `Segments`.
+    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), "landmarks" (a
+    token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features`, which take
+    precedence; features, sampling and transform: as in `Segments`.
 
     annotations: DataFrame, a row a clip (id, session, task, participant, part, language, start, stop, path).
     groups: participant of every clip; units: "participant/session/task": predictions are averaged within each first,
@@ -150,11 +153,12 @@ class Udiva(Segments):
         digest = hashlib.sha256()
         folders = [self.root / name for name in sorted(set(SPLITS.values()))]
         small = [p for f in folders for kind in ("metadata", "transcriptions") for p in (f / kind).rglob("*")]
-        videos = [p for f in folders for p in (f / "recordings").rglob("*.mp4")]
+        large = [("recordings", "*.mp4"), ("annotations", "*.hdf5")]
+        videos = [p for f in folders for kind, form in large for p in (f / kind).rglob(form)]
         whole = sum(path.stat().st_size for path in videos) <= HASHED
         for path in sorted(p for p in (*small, *videos) if p.is_file()):
             digest.update(f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n".encode())
-            digest.update(path.read_bytes() if whole or path.suffix != ".mp4" else b"")
+            digest.update(path.read_bytes() if whole or path.suffix not in (".mp4", ".hdf5") else b"")
         for name, source in sorted(self.features.items()):
             digest.update(f"features {name} {source.digest}\n".encode())
         return digest.hexdigest()
@@ -246,6 +250,9 @@ class Udiva(Segments):
             self._read_transcripts()
         if name == "audio":
             return audio_tokens(row.path, row.start, row.stop, self.sound)
+        if name == "landmarks":
+            path = landmarks_path(self.folder, row.session, row.task, Path(row.path).stem)
+            return path and landmark_tokens(path, self.times(row.start, row.stop), counts=self.counts)
         said = self._transcripts[row.session, row.task]
         if said is None:
             return None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cm3t.data.landmarks import NAMES as LANDMARKS
 from cm3t.data.media import duration_of
 from cm3t.data.tables import AnnotationError, MissingFiles
 from cm3t.data.udiva_metadata import TASKS, Limits, read_limits, read_sessions
@@ -61,6 +62,13 @@ def transcript_path(folder: Path, session: str, task: str) -> Path | None:
     name = f"{session}_{task}.srt"
     tried = [p / n for p in variants(base, task, f"{task}_transcriptions_{folder.name}") for n in (session, "")]
     return next((p / name for p in tried if (p / name).is_file()), None)
+
+
+def landmarks_path(folder: Path, session: str, task: str, camera: str) -> Path | None:
+    """The landmarks of one recording, or None; of two versions the cleaned one. camera: FC1_T, .."""
+    bases = variants(folder / "annotations", task, f"{task}_annotations_{folder.name}")
+    tried = [base / session / camera / name for base in bases for name in LANDMARKS]
+    return next((path for path in tried if path.is_file()), None)
 
 
 def windows_of(spans: list[tuple[float, float]], seconds: float, most: int | None = None) -> list[tuple[float, float]]:
