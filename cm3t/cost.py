@@ -179,6 +179,7 @@ SIDE = {"audio": (32, 1024), "flow": (32, 1024)}  # Choice: 1024 wide embeddings
 SIZED = {  # what the published budget is about: name in the records, backbone, clip
     **{name: (name, (32, 224, 224)) for name in ("video_swin_t", "video_swin_s", "video_swin_b", "video_swin_b_ssv2")},
     "vivit_b": ("vivit_b", (32, 224, 224)),
+    "mtv_b": ("mtv_b", (32, 224, 224)),
     **{name: (name, (8, 224, 224)) for name in ("clip_b", "vit_b")},
     "clip_b, 32 frames": ("clip_b", (32, 224, 224)),
 }
