@@ -188,7 +188,7 @@ def largest_profile(study: str | None = None) -> str | None:
 
 def is_complete(frame: pd.DataFrame, profile: str) -> bool:
     """Does every configuration that was scored on validation have a run for each of the profile's seeds?"""
-    varying = ("seed", "study", "claims", "root", "profile")
+    varying = ("seed", "study", "claims", "root", "profile", "workers")
     keys = [name for name in asdict(RunConfig()) if name not in varying]
     scored = frame[frame["score_split"] == "validation"]
     groups = scored.groupby(keys, dropna=False)["seed"]

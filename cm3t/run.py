@@ -232,11 +232,18 @@ def _without_paths(record):
     """The record with folders of this machine reduced to their names."""
     settings = dict(record.run_info["config"])
     command = record.run_info["command"]
-    for name in ("root", "weights"):
-        if settings.get(name) and "/" in settings[name]:
-            command = command.replace(settings[name], Path(settings[name]).name)
-            settings[name] = Path(settings[name]).name
+    for name in ("root", "weights", "audio", "features"):
+        given = settings.get(name) or ""
+        if "/" in given:
+            settings[name] = ",".join(_without_folder(word) for word in given.split(","))
+            command = command.replace(given, settings[name])
     return replace(record, run_info=record.run_info | {"config": settings, "command": command})
+
+
+def _without_folder(word: str) -> str:
+    """A path, or name=path, without the folders before its last name."""
+    name, equals, path = word.rpartition("=")
+    return f"{name}{equals}{Path(path).name}"
 
 
 def _list(paths: list[Path]) -> None:

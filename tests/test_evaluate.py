@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_epic import copy, kitchen  # noqa: F401
 from test_epic_annotations import table
+from test_udiva import dyads  # noqa: F401
 
-from cm3t.challenge import read_submission, write_scores
+from cm3t.challenge import ScoreError, read_submission, write_scores
 from cm3t.data.epic import EpicKitchens
 from cm3t.data.epic_labels import action_classes, action_pairs, read_labels
-from cm3t.evaluate import main
+from cm3t.evaluate import _predictions, main
 
 
 def scores_of(data, seed=0):
@@ -134,6 +137,45 @@ def test_group_predictions(tmp_path, capsys):
         path.write_text(content)
         assert main(["mpiigi", "--scores", str(path), "--root", str(tmp_path)]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_dyad_predictions(dyads, tmp_path, capsys):  # noqa: F811
+    """The official rule, read anew: mean squared errors of each trait over participants, and the mean of the five."""
+    answers = {"11": [0.5, 1.0, -1.0, 2.0, 3.0], "10": [1.5, 2.0, 3.0, 4.0, 5.0]}
+    errors = np.mean([(np.array(answers[p]) - (int(p) / 10 + np.arange(5))) ** 2 for p in answers], axis=0)
+    header = "Participant ID,O,C,E,A,N"  # the first line is skipped: the order of the columns is what counts
+    lines = [header, *(",".join([p, *map(str, traits)]) for p, traits in answers.items())]
+    path = tmp_path / "predictions.csv"
+    path.write_text("\n".join(lines) + "\n")
+    got = printed(capsys, "udiva", "--scores", path, "--root", dyads)["all"]
+    assert got["mse"] == pytest.approx(errors.mean()) and got["n"] == 2
+    assert [got[f"mse_{t}"] for t in ("openmindedness", "negativeemotionality")] == pytest.approx(errors[[0, 4]])
+    for content, message in (
+        (lines[:2], "1 segments are missing (first: 10)"),
+        ([*lines, lines[1]], "line 4: participant 11 was on line 2 already"),
+        ([*lines, "12,1,2,3,4,5"], "(first: 12)"),
+        ([*lines[:2], "10,1,2,3,4"], "line 3: has 5 fields"),
+        ([*lines[:2], "10,1,2,3,4,nan"], "line 3: NEGATIVEEMOTIONALITY_Z 'nan' is no number"),
+        ([*lines[:2], "../10,1,2,3,4,5"], "participant '../10' must be letters and digits"),
+    ):
+        path.write_text("\n".join(content) + "\n")
+        assert main(["udiva", "--scores", str(path), "--root", str(dyads)]) == 1
+        said = capsys.readouterr().err
+        assert message in said and "Traceback" not in said
+
+
+ROWS = st.text(max_size=99).map(lambda text: b"sample_id,a\n" + text.encode("utf8", "replace"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=99) | ROWS)
+def test_any_bytes_are_predictions_or_one_error_with_file(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "fuzzed_predictions.csv"
+    path.write_bytes(content)
+    try:
+        assert _predictions(path, ("a",))
+    except ScoreError as error:
+        assert "fuzzed_predictions.csv" in str(error)
 
 
 @pytest.fixture(scope="module")

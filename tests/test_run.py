@@ -126,12 +126,16 @@ def test_publishing_moves_what_finished_and_leaves_the_machine_behind(checkout, 
     monkeypatch.setattr(report, "write_all", list)
     local = local_dir("quick")
     for seed in (0, 1):
-        save_record(make_record("quick", seed=seed, root="/somewhere/of/mine/kitchen"), local)
+        own = dict(
+            root="/somewhere/of/mine/kitchen", audio="/somewhere/a.hdf5", features="gaze=/somewhere/g,x=/somewhere/x.h5"
+        )
+        save_record(make_record("quick", seed=seed, side="audio", method="mhva+caa", **own), local)
     save_record(make_record("quick", seed=2, status="failed"), local)
     save_record(make_record("quick", seed=0, study="03", method="pt"), local)
     assert run.publish("quick", ["02"]) == 2
     published = load_all(records_dir("quick"))
     assert len(published) == 2 and published[0].run_info["config"]["root"] == "kitchen"
+    assert published[0].run_info["config"]["features"] == "gaze=g,x=x.h5"
     assert "/somewhere" not in "".join(path.read_text() for path in records_dir("quick").glob("*.json"))
     assert len(list(local.glob("*.json"))) == 2, "the failed run and the other study's stay"
     assert run.publish("quick", ["02"]) == 0
