@@ -34,7 +34,7 @@ PACKAGES = (
 )
 BLOCKS = ("run_id", "run_info", "train_info", "meta_info")
 # Counts and costs of a run that `results` shows as columns beside its configuration.
-COSTS = ("epochs_to_converge", "trainable", "backbone_parameters", "share", "seconds", "peak_memory_mb")
+COSTS = ("epochs_to_converge", "trainable", "backbone_parameters", "share", "peak_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -177,13 +177,13 @@ def results(profile: str | None = None, study: str | None = None) -> pd.DataFram
 
 
 def largest_profile(study: str | None = None) -> str | None:
-    """The largest profile whose published runs are complete; else the largest with any; else None."""
+    """The largest profile whose published runs are complete; else the largest that scored validation; else None."""
     frames = {name: to_frame(load_all(records_dir(name))) for name in reversed(PROFILES)}
     if study:
         frames = {name: frame[frame["study"] == study] for name, frame in frames.items()}
-    frames = {name: frame for name, frame in frames.items() if len(frame)}
-    complete = [name for name, frame in frames.items() if is_complete(frame, name)]
-    return next(iter([*complete, *frames]), None)
+    scored = {name: frame for name, frame in frames.items() if "validation" in set(frame["score_split"])}
+    complete = [name for name, frame in scored.items() if is_complete(frame, name)]
+    return next(iter([*complete, *scored]), None)
 
 
 def is_complete(frame: pd.DataFrame, profile: str) -> bool:

@@ -88,13 +88,19 @@ def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SC
     return pd.DataFrame(rows, columns=["contrast", "paired difference", "95 % interval", "n"])
 
 
-def group_table(frame: pd.DataFrame, number: str, group: str) -> pd.DataFrame:
-    """The variants of one group of a study, each against the first that ran, as text; empty if none did."""
-    if group == "tuning":
-        return pd.DataFrame()
-    variants = [v for v in plans.STUDIES[number][group] if len(select(frame, **v.settings))]
-    against = {f"minus {variants[0].label}": variants[0]} if variants else {}
-    return show.in_words(study.compare(frame, variants, against))
+def group_tables(frame: pd.DataFrame, number: str, group: str) -> dict[str, pd.DataFrame]:
+    """The variants of one group of a study, each against the first that ran, as text: {data set: table}, if any ran."""
+    found = {}
+    for v in plans.STUDIES[number][group] if group != "tuning" else ():
+        if len(select(frame, **v.settings)):
+            found.setdefault(v.settings.get("data", RunConfig.data), []).append(v)
+    return {data: _against_first(frame, data, variants) for data, variants in found.items()}
+
+
+def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]) -> pd.DataFrame:
+    headline = plans.HEADLINES[data]
+    against = {f"minus {variants[0].label}": variants[0]}
+    return show.in_words(study.compare(frame, variants, against, f"validation.all.{headline}"), headline)
 
 
 def _range(found: Interval) -> str:
@@ -196,8 +202,9 @@ def write_all(profile: str | None = None) -> list[Path]:
         made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
         for number, group in ((number, group) for number, groups in plans.STUDIES.items() for group in groups):
-            if len(table := group_table(frame, number, group)):
-                made += save_table(table, tables / f"{number}_{group}", f"Notebook {number}, {group}", note)
+            for data, table in group_tables(results(profile), number, group).items():
+                name = f"{number}_{group}".replace(f"table 4, {data}", "table_4") + f"_{data}"
+                made += save_table(table, tables / name, f"Notebook {number}, {group}, on {data}", note)
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
