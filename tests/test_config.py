@@ -60,7 +60,7 @@ def test_open_settings_come_from_the_profile():
         ({"side": "audio"}, ["('audio',)", "does not say how", "mhva+pt+caa", "mhva+pt+late"]),
         ({"method": "mhva+pt+caa"}, ["none is given", "side=", "audio, flow"]),
         ({"method": "mhva+caa", "side": "sound"}, ["rooms-kitchen has no modality 'sound'", "audio, flow"]),
-        ({"method": "mhva+caa", "side": "flow", "data": "udiva"}, ["'flow'", "audio, transcript"]),
+        ({"method": "mhva+caa", "side": "flow", "data": "udiva"}, ["'flow'", "audio, landmarks, transcript"]),
         ({"method": "mhva+caa", "side": "flow", "regime": "step"}, ["did you mean 'steps'"]),
         ({"method": "mhva+late", "side": "flow", "regime": "apart"}, ["'apart'", "mhva+late"]),
         ({"regime": "joint"}, ["regime='joint'", "side=..."]),
