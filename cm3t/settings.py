@@ -18,11 +18,11 @@ SWITCHES = {
     "tasks": DYADS,
     "seconds": DYADS,
     "windows": DYADS,
-    "sentences": DYADS,
+    "sentences": (*DYADS, "folder"),
     "features": (*KITCHENS, *GROUPS, *DYADS),
-    "sampling": (*KITCHENS, *GROUPS, *DYADS),
-    "jitter": (*KITCHENS, *GROUPS, *DYADS),
-    "transform": (*KITCHENS, *GROUPS, *DYADS),
+    "sampling": (*KITCHENS, *GROUPS, *DYADS, "folder"),
+    "jitter": (*KITCHENS, *GROUPS, *DYADS, "folder"),
+    "transform": (*KITCHENS, *GROUPS, *DYADS, "folder"),
 }
 SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sentences", "features")  # without a side they change nothing
 DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read as they are needed

@@ -111,6 +111,17 @@ def test_parts_of_videos_and_named_splits(timed):
         VideoFolder(timed, split="test")
 
 
+def test_clips_are_sampled_and_transformed_as_asked(timed):
+    plain, dense = (VideoFolder(timed, frames=4, sampling=name) for name in ("segments", "dense"))
+    assert not torch.equal(plain[0].video, dense[0].video) and torch.equal(dense.decode_all()[0], dense[0].video)
+    flipped = VideoFolder(timed, frames=4, transform=lambda video, generator: video.flip(-1))
+    assert torch.equal(flipped[0].video, plain[0].video)  # only what is drawn for training is transformed
+    drawn, own = (data.clip(0, np.random.default_rng(0)).video for data in (flipped, plain))
+    assert torch.equal(drawn, own.flip(-1)) and not torch.equal(own, plain[0].video)
+    config = resolve(data="folder", root=str(timed), method="linear", jitter=True, transform="flip", workers=0)
+    assert config.sampling is None and config.transform == "flip"
+
+
 def test_tune_is_carved_from_train_where_the_file_names_none(tmp_path):
     rows = [f"{i}.mp4,{'ab'[i % 2]},{'train' if i < 10 else 'validation'}" for i in range(12)]
     found = read_folder_labels(table(tmp_path, rows, "video,label,split"))

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
@@ -26,8 +25,7 @@ from cm3t.data.features import HASHED, FeatureError, Features, open_features
 from cm3t.data.folder_files import found, located, timed
 from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
 from cm3t.data.media import read_frames, read_segments
-from cm3t.data.sampling import frame_times
-from cm3t.data.segments import Segments
+from cm3t.data.segments import Segments, Transform
 from cm3t.data.side import audio_tokens, flow_tokens
 from cm3t.data.transcripts import read_srt, sentence_encoder, utterance_tokens
 from cm3t.sides import ARCHIVES, FEATURES, sides_of
@@ -49,6 +47,7 @@ class VideoFolder(Segments):
     the SRT file beside the video; `words`: encoder, length, encoding), and the names in ROOT/features, which take
     precedence. length: L of a feature's clips. Choice: without it, the rows of the first clip that has it, at most 64;
     other clips are brought to as many. A feature of a whole video is cut by time, its rows evenly spread over it.
+    sampling and transform: as in `Segments`.
 
     annotations: DataFrame, a row a clip (line, id, video, labels, start, stop, group, split, path, seconds of the
     video). names: those of the classes. classes: {head: their number}. targets: {"label": int64 (n,)} or
@@ -75,15 +74,18 @@ class VideoFolder(Segments):
         sound: Mapping[str, float] | None = None,
         words: Mapping[str, object] | None = None,
         length: int | None = None,
+        sampling: str = "segments",
+        transform: Transform | str | None = None,
     ):
         self.root, self.file = located(root)
         self.known = sides_of("folder", self.root)
         _check(split, frames, modalities, self.known, limit)
         self.split, self.frames, self.size, self.length = split, frames, size, length
         self.modalities, self.counts = tuple(modalities), Counter()
+        self.read_as(sampling, transform=transform)
         self.table = timed(found(read_folder_labels(self.file), self.file), self.file)
         self.names = classes_of(self.table)
-        self.words = {**WORDS, **(words or {})}
+        self.words = {**WORDS, **dict(words or {})}
         longest = min(HEARD, float((self.table.stop - self.table.start).max()))
         self.sound = _sound(longest, sound or {})
         rows = self.table[self.table.split == split]
@@ -115,10 +117,9 @@ class VideoFolder(Segments):
         """Clip `index`; with a generator its frames are at random times of their spans. Errors: IndexError."""
         index = self.position(index)
         row = self.annotations.iloc[index]
-        times = frame_times(row.start, row.stop, self.frames, generator)
-        frames = read_frames(row.path, times, self.size, counts=self.counts)
+        times = self.times(row.start, row.stop, generator=generator)
         return Clip(
-            video=rearrange(torch.from_numpy(frames), "t h w c -> c t h w"),
+            video=self.shown(read_frames(row.path, times, self.size, counts=self.counts), generator),
             side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
             id=row.id,
@@ -133,8 +134,8 @@ class VideoFolder(Segments):
         """
 
         def read(path: Path, rows) -> list[np.ndarray]:
-            count = self.frames * oversample
-            times = [frame_times(start, stop, count) for start, stop in zip(rows.start, rows.stop, strict=True)]
+            spans = zip(rows.start, rows.stop, strict=True)
+            times = [self.times(start, stop, oversample) for start, stop in spans]
             return read_segments(path, times, self.size, counts=self.counts)
 
         return self.gathered("path", read)
@@ -149,7 +150,7 @@ class VideoFolder(Segments):
         if name == "audio":
             return audio_tokens(row.path, row.start, row.stop, self.sound, counts=self.counts)
         if name == "flow":
-            times = frame_times(row.start, row.stop, self.frames)
+            times = self.times(row.start, row.stop)
             return flow_tokens(row.path, times, self.size, counts=self.counts)
         beside = Path(row.path).with_suffix(".srt")
         if not beside.is_file():
