@@ -23,9 +23,9 @@ from cm3t.cost import cost_of
 from cm3t.data.epic_labels import ANNOTATIONS
 from cm3t.data.media import MediaError
 from cm3t.data.tables import MissingFiles
-from cm3t.loop import duration
 from cm3t.model import create
-from cm3t.sets import clip_of, open_set, set_options
+from cm3t.training.loop import duration
+from cm3t.training.sets import clip_of, open_set, set_options
 
 # Tables without which a data set cannot be used, below its root; of EPIC-KITCHENS-100 they may lie elsewhere.
 TABLES = {

@@ -28,8 +28,8 @@ from cm3t.data import normalise, open_data
 from cm3t.data.features import MANIFEST, FeatureError, checked_id, read_manifest
 from cm3t.data.hdf5 import hdf5_module
 from cm3t.data.workers import VIDEO, Workers
-from cm3t.loop import pixels_of
 from cm3t.records import write_json
+from cm3t.training.loop import pixels_of
 
 FORMATS = {"safetensors": ".safetensors", "hdf5": ".h5"}
 Log = Callable[[str], None]

@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cm3t import figures, sets, show_folder, train
+from cm3t import train
 from cm3t.coerce import ConfigError
 from cm3t.config import RunConfig, resolve
 from cm3t.metrics import label_scores
+from cm3t.pages import figures, show_folder
 from cm3t.records import Record, load_run
 from cm3t.report import markdown
-from cm3t.tasks import TASKS
+from cm3t.training import sets
+from cm3t.training.tasks import TASKS
 
 SETTINGS = ("backbone", "weights", "method", "side", "profile", "seed", "epochs", "batch_size", "lr", "frames", "size")
 

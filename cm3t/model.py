@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cm3t import attach, backbones
+from cm3t import backbones
+from cm3t.assembly import attach
+from cm3t.assembly.modality import Heard, hear
+from cm3t.assembly.saving import Saving
+from cm3t.assembly.stages import Stages
+from cm3t.assembly.summary import Summary, count, reference_parameters, side_parts
 from cm3t.backbones import contract
 from cm3t.methods import Method, parse_method
-from cm3t.modality import Heard, hear
 from cm3t.plugins import add, from_tokens, to_tokens
-from cm3t.saving import Saving
-from cm3t.stages import Stages
-from cm3t.summary import Summary, count, reference_parameters, side_parts
 
 
 class CM3T(Stages, Saving, nn.Module):

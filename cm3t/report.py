@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cm3t import config, figures, notebooks, plans, show, study
+from cm3t import config, notebooks, plans, study
 from cm3t.config import PROFILES, RunConfig, records_dir
-from cm3t.figures import label
-from cm3t.ledger import ledger
+from cm3t.pages import figures, show
+from cm3t.pages.figures import label
+from cm3t.pages.ledger import ledger
 from cm3t.records import largest_profile, load_all, results, timings
 from cm3t.stats import SCORE, Interval, interval, paired, select
 

@@ -1,7 +1,7 @@
 """One run from settings to record, and many: `python -m cm3t.train --method mhva+pt --seed 0 --profile smoke`.
 
-The loop itself is `cm3t.loop.fit`, its steps are `cm3t.steps`; here is what surrounds them: seeds, digests, records,
-resumption.
+The loop itself is `training.loop.fit`, its steps are `training.steps`; here is what surrounds them: seeds, digests,
+records, resumption.
 """
 
 import argparse
@@ -17,15 +17,16 @@ import psutil
 import torch
 from torch import Tensor
 
-from cm3t import official, steps
+from cm3t import official
 from cm3t.backbones import weights
 from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
 from cm3t.data.media import MediaError
-from cm3t.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
-from cm3t.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
-from cm3t.tasks import task_of
+from cm3t.training import steps
+from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
+from cm3t.training.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
+from cm3t.training.tasks import task_of
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 

@@ -5,8 +5,8 @@ import torch
 
 import cm3t
 from cm3t import plugins
-from cm3t.attach import class_tokens
-from cm3t.summary import count
+from cm3t.assembly.attach import class_tokens
+from cm3t.assembly.summary import count
 
 HEADS = {"verb": 3}
 NAMES = ("vivit_mini", "clip_mini")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cm3t import exercises
+from cm3t.pages import exercises
 from cm3t.stats import interval
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_media import click_track, number, write
 from toys import SMALL_SWIN, quiet
 
-from cm3t import backbones, folder_report, show_folder, train
+from cm3t import backbones, folder_report, train
 from cm3t.coerce import ConfigError
 from cm3t.config import resolve
 from cm3t.data import collate, open_data
@@ -24,6 +24,7 @@ from cm3t.data.folder_labels import OPTIONAL, REQUIRED, classes_of, read_folder_
 from cm3t.data.media import duration_of
 from cm3t.data.tables import AnnotationError
 from cm3t.metrics import label_scores
+from cm3t.pages import show_folder
 from cm3t.sides import sides_of
 
 torch.set_num_threads(1)

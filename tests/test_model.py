@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import cm3t
-from cm3t.attach import cells_of, map_sides, matched
+from cm3t.assembly.attach import cells_of, map_sides, matched
 from cm3t.backbones.contract import ContractError
 from cm3t.backbones.video_swin import VideoSwin
 from cm3t.backbones.weights import WeightsError
@@ -241,7 +241,7 @@ def test_a_failed_save_leaves_the_older_file(tmp_path, monkeypatch):
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("cm3t.plugin_file.save_file", full_disk)
+    monkeypatch.setattr("cm3t.assembly.plugin_file.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         model.save_plugins(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from cm3t import ledger, paper
+from cm3t import paper
 from cm3t.config import resolve
-from cm3t.ledger import judge
+from cm3t.pages import ledger
+from cm3t.pages.ledger import judge
 from cm3t.paper import CLAIMS, TABLE_1, TABLE_4, TABLE_6, claim
 from cm3t.records import results, save_record
 

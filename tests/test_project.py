@@ -121,7 +121,7 @@ def test_the_readmes_numbers_are_the_records():
 
 def test_the_ledger_on_file_is_the_records():
     """A status cannot change without the change being seen in a diff."""
-    from cm3t.ledger import ledger
+    from cm3t.pages.ledger import ledger
 
     kept = (ROOT / "results" / "tables" / "ledger.csv").read_text(encoding="utf-8")
     assert kept == ledger().to_csv(index=False, lineterminator="\n"), "run: python -m cm3t.report"

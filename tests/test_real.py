@@ -19,10 +19,11 @@ from test_mpiigi import group, put_sound  # noqa: F401
 from test_udiva import dyads  # noqa: F401
 from toys import SMALL_SWIN, quiet
 
-from cm3t import backbones, dryrun, evaluate, sets, train
+from cm3t import backbones, dryrun, evaluate, train
 from cm3t.config import resolve
 from cm3t.data.epic_files import ARCHIVE
 from cm3t.records import load_run
+from cm3t.training import sets
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:1 segments of validation", "ignore::cm3t.data.frames.NearestFrameWarning"

@@ -5,7 +5,8 @@ import json
 import nbformat
 import pytest
 
-from cm3t import config, figures, report
+from cm3t import config, report
+from cm3t.pages import figures
 from cm3t.records import load_all, records_dir, results, save_timing
 
 SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from toys import Behaviours, Toy, Traits, clip_set, small_world
 
-from cm3t import sets
 from cm3t.config import cache_dir, resolve
-from cm3t.controls import controls, drop, dropped, shuffled, trivial_scores
 from cm3t.data import READERS, open_data
 from cm3t.metrics import average_precision
-from cm3t.sets import AbsentModality, decode, open_sets
+from cm3t.training import sets
+from cm3t.training.controls import controls, drop, dropped, shuffled, trivial_scores
+from cm3t.training.sets import AbsentModality, decode, open_sets
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cm3t import plans, show
-from cm3t.figures import MHVA, PREFIX
+from cm3t import plans
+from cm3t.pages import show
+from cm3t.pages.figures import MHVA, PREFIX
 from cm3t.stats import Interval
 
 

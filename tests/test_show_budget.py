@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from cm3t import published, show_budget
+from cm3t import published
+from cm3t.pages import show_budget
 from cm3t.report import markdown
 
 COSTS = published.recorded()

@@ -4,11 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cm3t import curves, plans, show_side, study
+from cm3t import plans, study
 from cm3t.config import data_dir
 from cm3t.data.epic import EpicKitchens
+from cm3t.pages import curves, show_side
 from cm3t.records import to_frame
-from cm3t.tasks import TASKS, task_of
+from cm3t.training.tasks import TASKS, task_of
 
 EMPTY = to_frame([])
 SUBSETS = {f"validation.{part}.action_top1": words for part, words in show_side.TAKEN.items()}

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 from toys import Behaviours, Dark, Toy, Traits, clip_set, quiet, small_world
 
-from cm3t import loop, sets, steps, train
+from cm3t import train
 from cm3t.config import ConfigError, local_dir, resolve, run_id, vision_run
 from cm3t.records import load_run
-from cm3t.steps import plugins_path
+from cm3t.training import loop, sets, steps
+from cm3t.training.steps import plugins_path
 
 CAA = dict(method="mhva+pt+caa", side="audio")
 

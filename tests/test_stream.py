@@ -8,14 +8,15 @@ import pytest
 import torch
 from toys import Toy, clip_set, quiet, small_world
 
-from cm3t import loop, sets, train
+from cm3t import train
 from cm3t.config import cache_dir, resolve
 from cm3t.data import Clip
 from cm3t.data.media import MediaError
 from cm3t.data.workers import VIDEO, Workers
 from cm3t.model import create
-from cm3t.sets import decode, open_sets
-from cm3t.stream import Stream, UnreadableWarning, read_side
+from cm3t.training import loop, sets
+from cm3t.training.sets import decode, open_sets
+from cm3t.training.stream import Stream, UnreadableWarning, read_side
 
 
 class Filmed(Toy):

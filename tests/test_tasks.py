@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cm3t.metrics import TRAITS, average_precision, behaviour_scores, participant_means, trait_scores
-from cm3t.tasks import TASKS, task_of
+from cm3t.training.tasks import TASKS, task_of
 
 
 def naive_ap(scores, labels):

@@ -6,11 +6,12 @@ import pytest
 import torch
 from toys import Toy, clip_set, quiet, small_world
 
-from cm3t import loop, sets, train
+from cm3t import train
 from cm3t.config import config_hash, local_dir, resolve
-from cm3t.loop import TrainingDiverged, epochs_to_converge, fit, parameter_groups, rate
 from cm3t.model import create
 from cm3t.records import find_record, load_run
+from cm3t.training import loop, sets
+from cm3t.training.loop import TrainingDiverged, epochs_to_converge, fit, parameter_groups, rate
 
 TINY = dict(weights=None, data="rooms-kitchen", lr=1e-2)
 

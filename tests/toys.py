@@ -2,8 +2,9 @@
 
 import torch
 
-from cm3t import backbones, sets
-from cm3t.sets import ClipSet
+from cm3t import backbones
+from cm3t.training import sets
+from cm3t.training.sets import ClipSet
 
 SMALL_SWIN = dict(patch_size=(2, 4, 4), window=(1, 3, 3), embed_dim=16, depths=[1, 1], num_heads=[2, 2])
 SPLITS = ["train", "tune", "validation"]

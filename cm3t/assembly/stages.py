@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from cm3t import attach
-from cm3t.modality import STAGES, Heard, Modality, ModalitySpec, check_name
+from cm3t.assembly import attach
+from cm3t.assembly.modality import STAGES, Heard, Modality, ModalitySpec, check_name
 
 
 class Stages:

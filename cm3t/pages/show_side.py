@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cm3t.figures import CAA, house, say_if_empty
+from cm3t.pages.figures import CAA, house, say_if_empty
 from cm3t.plans import Variant
 from cm3t.stats import interval, select
 

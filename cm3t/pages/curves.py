@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from cm3t import plans
-from cm3t.figures import house, readable, say_if_empty
+from cm3t.pages.figures import house, readable, say_if_empty
 from cm3t.plans import Variant
 from cm3t.records import Record, to_frame
 from cm3t.stats import SCORE, interval, select

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cm3t.sets import ClipSet
-from cm3t.tasks import task_of
+from cm3t.training.sets import ClipSet
+from cm3t.training.tasks import task_of
 
 SEED = 0  # of the exchange and of what is dropped: the same for every model and run
 

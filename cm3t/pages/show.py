@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import LogLocator
 
-from cm3t import figures
 from cm3t.config import ROOT
-from cm3t.figures import CAA, MHVA, PREFIX, house, say_if_empty
+from cm3t.pages import figures
+from cm3t.pages.figures import CAA, MHVA, PREFIX, house, say_if_empty
 from cm3t.records import provenance
 from cm3t.stats import Interval
 
@@ -208,7 +208,7 @@ def equation_map() -> pd.DataFrame:
     known = [function for path in files for function in _defined(path)] if files else None
     rows = []
     for number, what, file, name, test, notebook in EQUATIONS:
-        if name not in _defined(Path(__file__).parent / file):
+        if name not in _defined(Path(__file__).parents[1] / file):
             raise LookupError(f"cm3t/{file} has no {name}: bring show.EQUATIONS up to date")
         found = [function for function in known or [] if function.startswith(test)]
         if known is not None and not found:

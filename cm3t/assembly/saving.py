@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from cm3t import __version__, plugin_file
+from cm3t import __version__
+from cm3t.assembly import plugin_file
 from cm3t.backbones.weights import WeightsError, misfits
 from cm3t.methods import Method
 

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from cm3t import figures
-from cm3t.figures import CAA, MHVA, PREFIX, house
+from cm3t.pages import figures
+from cm3t.pages.figures import CAA, MHVA, PREFIX, house
 from cm3t.published import Costs, Figure, agrees, derived
 
 # Name in the records -> how a reader calls it, and its mark.

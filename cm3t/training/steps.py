@@ -6,15 +6,15 @@ from pathlib import Path
 
 from torch import nn
 
+from cm3t.assembly.plugin_file import read
 from cm3t.backbones import weights
 from cm3t.coerce import ConfigError
 from cm3t.config import RunConfig
-from cm3t.loop import epochs_to_converge, fit
 from cm3t.model import CM3T
-from cm3t.plugin_file import read
 from cm3t.records import Record, find_record
-from cm3t.sets import ClipSet
-from cm3t.tasks import task_of
+from cm3t.training.loop import epochs_to_converge, fit
+from cm3t.training.sets import ClipSet
+from cm3t.training.tasks import task_of
 
 CLASSIFIERS = ("heads", "joint_heads", "classifiers")  # parts of a model that no share counts
 

@@ -26,8 +26,8 @@ from cm3t.config import RunConfig, cache_dir, features_of
 from cm3t.data import open_data
 from cm3t.data.mpiigi_samples import BEHAVIOURS_15
 from cm3t.data.segments import TENTH
-from cm3t.stream import Stream, UnreadableWarning, read_side
-from cm3t.tasks import task_of
+from cm3t.training.stream import Stream, UnreadableWarning, read_side
+from cm3t.training.tasks import task_of
 
 CHUNK = 4096  # clips whose tokens are looked at together
 

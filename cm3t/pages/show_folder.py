@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cm3t.curves import COLOURS
-from cm3t.figures import house
+from cm3t.pages.curves import COLOURS
+from cm3t.pages.figures import house
 from cm3t.records import Record
 
 NAMED = 20  # classes whose counts are written into a confusion matrix; of more, the colours speak

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cm3t.config import RunConfig
-from cm3t.controls import controls, drop
 from cm3t.data.clip import MEAN, STD, augment, normalise, unanchor
-from cm3t.sets import ClipSet
-from cm3t.tasks import TASKS, Task, task_of
+from cm3t.training.controls import controls, drop
+from cm3t.training.sets import ClipSet
+from cm3t.training.tasks import TASKS, Task, task_of
 
 EVAL_BATCH = 32  # clips; the scores do not depend on it
 
