@@ -260,9 +260,9 @@ def _fill(values: dict) -> None:
         values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"], "plugins" if on_top else None)
 
 
-def tuning_key(data: str, backbone: str, method: str) -> str:
-    """The entry of results/tuning.json for a data set, a backbone and a method."""
-    return f"{data}/{backbone}/{parse_method(method).name}"
+def tuning_key(data: str, backbone: str, method: str, weights: str | None = "default") -> str:
+    """The entry of results/tuning.json for a data set, a backbone, a method, and weights other than the default."""
+    return f"{data}/{backbone}/{parse_method(method).name}" + (f" weights={weights}" if weights != "default" else "")
 
 
 def tuned_lr(data: str, backbone: str, method: str, family: str | None = None) -> float:

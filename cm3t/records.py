@@ -144,11 +144,12 @@ def find_record(folder: Path | str, hash: str, **digests: str) -> Record | None:
 
 
 def load_all(folder: Path | str) -> list[Record]:
-    """All finished runs of a folder, oldest first; two studies' records of one run count once."""
+    """All finished runs of a folder, oldest first; of two records with one configuration the newer counts."""
     records = [load_run(path) for path in sorted(Path(folder).glob("*.json")) if not path.name.startswith(".")]
     records = [record for record in records if record.status == "ok"]
     records.sort(key=lambda record: (record.run_info["created_at"], record.run_id))
-    return list({record.run_info["config_hash"]: record for record in reversed(records)}.values())[::-1]
+    newest = {record.run_info["config_hash"]: record for record in records}
+    return [record for record in records if newest[record.run_info["config_hash"]] is record]
 
 
 def to_frame(records: list[Record]) -> pd.DataFrame:
@@ -191,6 +192,7 @@ def is_complete(frame: pd.DataFrame, profile: str) -> bool:
     varying = ("seed", "study", "claims", "root", "profile", "workers")
     keys = [name for name in asdict(RunConfig()) if name not in varying]
     scored = frame[frame["score_split"] == "validation"]
+    scored = scored.assign(init=scored["init"].notna())  # which run it started from is another for each seed
     groups = scored.groupby(keys, dropna=False)["seed"]
     return len(scored) > 0 and all(set(PROFILES[profile].seeds) <= set(seeds) for _, seeds in groups)
 

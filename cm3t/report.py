@@ -30,7 +30,7 @@ SYNTHETIC = (
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
 GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
-README_COLUMNS = ["method", "trained (%)", "action top-1", "unseen people", "n"]
+README_COLUMNS = ["method", "trained, heads apart (%)", "action top-1", "unseen people", "n"]
 # README's quick start: on what, the command, the profile whose time it is, what one gets.
 QUICK_START = (
     ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
@@ -68,13 +68,13 @@ def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.
     runs = select(frame)
     rows = []
     for method, group in runs.groupby("method", sort=True):
-        row = {"method": label(method), "trained (%)": f"{100 * group['share'].iloc[0]:.1f}"}
+        row = {"method": label(method), "trained, heads apart (%)": f"{100 * group['share'].iloc[0]:.1f}"}
         for subset, heading in subsets.items():
             values = group.get(f"{subset}.action_top1", pd.Series(dtype=float)).dropna()
             row[heading] = interval(values).text() if len(values) else ""
         row["epochs to converge"] = f"{group['epochs_to_converge'].mean():.1f}"
         rows.append(row | {"n": len(group), "order": -group[SCORE].mean()})
-    columns = ["method", "trained (%)", *subsets.values(), "epochs to converge", "n"]
+    columns = ["method", "trained, heads apart (%)", *subsets.values(), "epochs to converge", "n"]
     return pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")[columns]
 
 
@@ -90,12 +90,12 @@ def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SC
 
 
 def group_tables(frame: pd.DataFrame, number: str, group: str) -> dict[str, pd.DataFrame]:
-    """The variants of one group of a study, each against the first that ran, as text: {data set: table}, if any ran."""
+    """The variants of one group of a study, each against the first that ran, as text: {data set: table}, if two ran."""
     found = {}
     for v in plans.STUDIES[number][group] if group != "tuning" else ():
         if len(select(frame, **v.settings)):
             found.setdefault(v.settings.get("data", RunConfig.data), []).append(v)
-    return {data: _against_first(frame, data, variants) for data, variants in found.items()}
+    return {data: _against_first(frame, data, variants) for data, variants in found.items() if len(variants) > 1}
 
 
 def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ recorded. No tensors here.
 """
 
 import json
+from statistics import fmean
 
 import pandas as pd
 
@@ -156,7 +157,7 @@ def verdict(found: Interval | None) -> str:
 
 def rate_key(config: RunConfig) -> str:
     """The entry of results/tuning.json for a run; a widened shared adapter has one of its own."""
-    key = tuning_key(config.data, config.backbone, config.method)
+    key = tuning_key(config.data, config.backbone, config.method, config.weights or "default")
     return f"{key} match_cells={config.match_cells}" if config.match_cells else key
 
 
@@ -167,13 +168,18 @@ def released() -> dict[str, dict]:
 
 
 def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
-    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge}}, for `release_rates`."""
+    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge}}; means over seeds."""
     tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
     found = {}
     for row in tuned.to_dict("records"):
-        key = tuning_key(row["data"], row["backbone"], row["method"])
+        weights = row["weights"] if pd.notna(row["weights"]) else "default"
+        key = tuning_key(row["data"], row["backbone"], row["method"], weights)
         key += f" match_cells={int(row['match_cells'])}" if pd.notna(row["match_cells"]) else ""
-        found.setdefault(key, {})[row["lr"]] = row[f"tune.all.{HEADLINES[row['data']]}"]
+        by_seed = found.setdefault(key, {}).setdefault(row["lr"], {})
+        if row["seed"] in by_seed:
+            raise ValueError(f"two runs of {key} at {row['lr']:g} with seed {row['seed']}: remove the stale record")
+        by_seed[row["seed"]] = row[f"tune.all.{HEADLINES[row['data']]}"]
+    found = {key: {lr: fmean(tried[lr].values()) for lr in tried} for key, tried in found.items()}
     _check_equal_effort(found)
     winners = {}
     for key, tried in sorted(found.items()):

@@ -47,7 +47,7 @@ def test_training_curves_are_means_over_seeds(make_record):
 
 def test_accuracy_against_size_ends_at_all_of_the_kitchens_clips(make_record):
     few, every = (
-        make_record("full", score=s, **plans.FULL.settings | c) for s, c in ((40, {"train_clips": 150}), (50, {}))
+        make_record("full", score=s, **plans.FULL.settings | c) for s, c in ((40, plans.sized(150)), (50, {}))
     )
     (bars,) = curves.against_size(to_frame([few, every])).axes[0].containers
     assert bars.lines[0].get_xdata().tolist() == [150, plans.KITCHEN_CLIPS]

@@ -54,7 +54,7 @@ def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
         for variant, colour in ((plans.MAIN[0], "#7F7F7F"), (plans.MHVA_PT, "#0072B2"), (plans.FULL, "#000000")):
             points = {}
             for clips in (*plans.SIZES, None):
-                settings = variant.settings | ({"train_clips": clips} if clips else {})
+                settings = variant.settings | (plans.sized(clips) if clips else {})
                 runs = select(frame, **settings) if len(frame) else frame
                 if len(runs):
                     points[clips or plans.KITCHEN_CLIPS] = interval(runs[SCORE])

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cm3t.config import PROFILES, RunConfig, results_dir
 from cm3t.paper import CLAIMS, LATER, Claim
-from cm3t.records import largest_profile, results
-from cm3t.stats import Interval, paired
+from cm3t.plans import LOWER
+from cm3t.records import largest_profile, load_run, results
+from cm3t.stats import Interval, paired, select
 from cm3t.study import Variant, interaction
 
 REPRODUCED, SAME, NOT_SEEN = "reproduced", "same direction", "not seen"
 NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
 STATUSES = (REPRODUCED, SAME, NOT_SEEN, NOT_TESTABLE, NOT_RUN)
-ENOUGH_SEEDS = 3  # fewer give an interval too wide, or none: such runs show a direction at most
+# Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
+TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,19 @@ class Verdict:
 def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     """Hold a claim against a table of runs (`records.results`).
 
-    Reproduced: at least three seeds, and the whole 95 % interval lies where the claim says. Same direction: the mean
-    does. Not seen: it does not. A claim that no comparison here can test says so.
+    Reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim says.
+    Same direction: the mean does. Not seen: it does not, or two are close that are no better than a constant answer.
+    A claim that no comparison here can test says so.
     """
     if claim.ours is None:
         return Verdict(claim, NOT_RUN if claim.why_not == LATER else NOT_TESTABLE)
     difference = difference_of(claim, frame) if profile else None
     if difference is None:
         return Verdict(claim, NOT_RUN)
-    if difference.n >= ENOUGH_SEEDS and _holds(claim, difference.low) and _holds(claim, difference.high):
+    if claim.margin and not _beats_trivial(claim, frame):
+        return Verdict(claim, NOT_SEEN, difference, profile)
+    enough = difference.n >= max(3, len(PROFILES[profile].seeds))
+    if enough and _holds(claim, difference.low) and _holds(claim, difference.high):
         status = REPRODUCED
     else:
         status = SAME if _holds(claim, difference.mean) else NOT_SEEN
@@ -59,6 +66,18 @@ def _holds(claim: Claim, value: float) -> bool:
     """Does a difference of this value agree with the claim's direction, and with its margin if it has one?"""
     right_side = claim.direction * value > 0 or claim.direction == 0
     return right_side and (abs(value) <= claim.margin or not claim.margin)
+
+
+def _beats_trivial(claim: Claim, frame: pd.DataFrame) -> bool:
+    """Are both sides, on average, better than the constant answer that the data's difficulty records hold?"""
+    data, metric = claim.ours.get("data", RunConfig.data), claim.metric.rpartition(".")[2]
+    paths = sorted((results_dir() / "records").glob(f"{TRIVIAL[data]}-s*.json"))
+    found = [load_run(path).train_info["metrics"]["validation"]["all"][metric] for path in paths]
+    if not found:
+        return True
+    constant = sum(found) / len(found)
+    means = [select(frame, **side)[claim.metric].mean() for side in (claim.ours, claim.against)]
+    return max(means) < constant if metric in LOWER else min(means) > constant
 
 
 def verdicts(profile: str | None = None) -> list[Verdict]:

@@ -1,4 +1,4 @@
-"""What a modality is worth: the same clips without it, with another clip's, or with silence in its place."""
+"""What a modality is worth: the same clips without it, with another clip's, or with zeros in its place."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ def controls(clips: ClipSet) -> Iterator[tuple[str, ClipSet]]:
     """(name, clips) of every control: no_X, shuffled_X and muted_X for each modality X, then no_side.
 
     no_X: X is absent. shuffled_X: every clip has another clip's X, so that what X tells is wrong, and how it looks is
-    not. muted_X: X is there, and all zeros. no_side: nothing but pictures.
+    not. muted_X: X is there, and all zeros (for a log-mel that is no
+    silence, but a constant louder than most sounds). no_side: nothing but pictures.
     """
     for name in clips.side:
         yield f"no_{name}", clips.only(*(other for other in clips.side if other != name))

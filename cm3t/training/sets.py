@@ -101,7 +101,8 @@ def set_options(config: RunConfig) -> dict[str, dict]:
     common = dict(name=config.data, root=config.root, frames=frames, size=size) | reader_options(config)
     held_out = _held_out(config)
     drawn = {"transform": config.transform} if config.transform else {}
-    asked = {"train": common | held_out | drawn | {"split": "train", "limit": config.train_clips}}
+    few = {"seed": config.seed} if config.train_clips else {}  # every seed draws its own
+    asked = {"train": common | held_out | drawn | {"split": "train", "limit": config.train_clips} | few}
     asked["tune"] = common | held_out | {"split": "tune", "limit": config.eval_clips}
     if config.score_split == "validation":
         asked["validation"] = common | {"split": "validation", "limit": config.eval_clips, "gap": config.gap}
