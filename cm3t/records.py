@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from cm3t.coerce import ConfigError, nearest
 from cm3t.config import PROFILES, ROOT, RunConfig, config_hash, records_dir, resolve, run_id
 
 STATUSES = ("ok", "failed", "cancelled")
@@ -173,6 +174,8 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
 
 def results(profile: str | None = None, study: str | None = None) -> pd.DataFrame:
     """Published runs as a table (see `to_frame`); without a profile, of the largest complete one (for `study`)."""
+    if profile is not None and profile not in PROFILES:
+        raise ConfigError(f"profile={profile!r} is not known; {nearest(profile, PROFILES)}")
     profile = profile or largest_profile(study)
     return to_frame(load_all(records_dir(profile))) if profile else to_frame([])
 
@@ -213,7 +216,10 @@ def timings(folder: Path | str) -> dict[str, dict]:
 def provenance(device: str | None = None, **digests: str) -> dict:
     """What a number rests on: commit, versions, hardware, digests; `device` is told by who knows torch."""
     return {
-        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "-uno"))},
+        "git": {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": bool(_git("status", "--porcelain", "-uno", "--", "cm3t", "data")),
+        },
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "hardware": {
             "device": device or "cpu",
