@@ -69,12 +69,16 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything one training run depends on. A method field left None takes the method's own value."""
+    """Everything one training run depends on; `flags.HELP` says what each setting means.
 
-    study: str = "adhoc"  # who asked for the run: a notebook's number, or a command
-    data: str = "rooms-kitchen"  # a name of sides.SIDES
-    root: str | None = None  # folder of the data; None: the embedded benchmark
-    method: str = "mhva+pt"  # words of methods.py
+    A field left None takes the method's, the profile's, the backbone's or the reader's own value; so do epochs,
+    batch_size and lr left 0.
+    """
+
+    study: str = "adhoc"
+    data: str = "rooms-kitchen"
+    root: str | None = None
+    method: str = "mhva+pt"
     cells: int | None = None
     bottleneck: int | None = None
     reduction: int | None = None
@@ -88,49 +92,49 @@ class RunConfig:
     caa_join: str | None = None
     caa_source: str | None = None
     caa_stages: tuple[int, ...] | None = None
-    side: tuple[str, ...] = ()  # modalities beside the pictures, of sides.SIDES; the method says how they join
-    side_encoder: str = "transformer"  # what makes tokens of a modality: transformer, linear, or none
-    regime: str = "steps"  # with a side: vision first and then all modalities, each apart, or all jointly
-    modality_dropout: float = 0.0  # chance that a training clip goes without a modality that it has
-    init: str | None = None  # plugin file, or id of a run, whose cross-attention a run with a side starts from
+    side: tuple[str, ...] = ()
+    side_encoder: str = "transformer"
+    regime: str = "steps"
+    modality_dropout: float = 0.0
+    init: str | None = None
     backbone: str = "video_swin_mini"
-    weights: str | None = "default"  # default: the shipped file; a path; None: random
+    weights: str | None = "default"
     seed: int = 0
     profile: str = "smoke"
-    epochs: int = 0  # here and in the next three lines, None or 0 takes the profile's, or the tuned, value
-    stretch: int = 1  # times the profile's epochs, for a run whose rivals are trained in two steps
+    epochs: int = 0
+    stretch: int = 1
     batch_size: int = 0
     train_clips: int | None = None
     eval_clips: int | None = None
-    micro_batch: int | None = None  # clips that go through the model at once, where memory does not hold a batch
-    checkpointing: bool = False  # keep the blocks' inputs alone and compute the rest again: less memory, more time
-    lr: float = 0.0  # peak learning rate
+    micro_batch: int | None = None
+    checkpointing: bool = False
+    lr: float = 0.0
     weight_decay: float = 0.05
-    warmup: float = 0.1  # share of all steps over which lr rises from 0
-    frames: int | None = None  # None: the backbone's
-    size: int | None = None  # pixels a side; None: the backbone's
-    anchored: bool = True  # False: every clip is shifted and flipped at random, so that place tells nothing
-    gap: int = 0  # 0: validation as filmed; 1-3: filmed again, ever further from training
-    score_split: str = "validation"  # tune: for choosing settings; validation: scored once
-    # How clips are read. None takes what the reader of the data set takes; settings.SWITCHES says who knows what.
-    workers: int | None = None  # processes that read clips as they are needed; 0: this one; None: all in memory first
-    tune: str | None = None  # participants (of mpiigi: recordings) kept out of training: P03,P05
-    source: str | None = None  # of pictures: video or frames
-    flow: str | None = None  # compute, or read from files
-    flow_scale: str | None = None  # unified over both halves of the data set, or as stored
-    audio: str | None = None  # from the video, from the archive, or from the archive of this path
-    head: str | None = None  # verb+noun, or action: one class for each pair
-    view: int | None = None  # 0 from the front, 1 left, 2 right
-    behaviours: int | None = None  # how many of the list: 14 or 15
-    tasks: str | None = None  # talk+animals+lego+ghost, or some of them
-    seconds: float | None = None  # length of a clip, where clips are windows of a recording
-    windows: int | None = None  # the most clips of one task
-    sentences: str | None = None  # what encodes a transcript: hashing, hashing:512, sentence-transformers:MODEL
-    features: str | None = None  # files in the place of modalities, or beside them: audio=FOLDER,gaze=FILE.h5
-    sampling: str | None = None  # of frames: segments, or dense
-    jitter: bool = False  # training frames at random times of their spans, new in every epoch
-    transform: str | None = None  # augmentations of data.transforms, crop+flip+colour; with jitter
-    claims: tuple[str, ...] = ()  # ids of paper.CLAIMS that this run is evidence for
+    warmup: float = 0.1
+    frames: int | None = None
+    size: int | None = None
+    anchored: bool = True
+    gap: int = 0
+    score_split: str = "validation"
+    # How clips are read: None takes what the reader of the data set takes; settings.SWITCHES says who knows what.
+    workers: int | None = None
+    tune: str | None = None
+    source: str | None = None
+    flow: str | None = None
+    flow_scale: str | None = None
+    audio: str | None = None
+    head: str | None = None
+    view: int | None = None
+    behaviours: int | None = None
+    tasks: str | None = None
+    seconds: float | None = None
+    windows: int | None = None
+    sentences: str | None = None
+    features: str | None = None
+    sampling: str | None = None
+    jitter: bool = False
+    transform: str | None = None
+    claims: tuple[str, ...] = ()
 
     @property
     def plugins(self) -> Method:
@@ -145,7 +149,8 @@ NOT_HASHED = ("study", "root", "profile", "claims", "method", "workers", *OVERRI
 def resolve(profile: str = "smoke", **given) -> RunConfig:
     """Settings in, a complete and checked `RunConfig` out.
 
-    Text is coerced to the field's type ("1e-3", "false", "[0, 1]"), so papermill and a shell may both speak.
+    Text is coerced to the field's type ("1e-3", "false", "[0, 1]"), so papermill and a shell may both speak; empty text
+    is as if the setting were not given, so that a notebook can leave data, backbone and weights to the profile.
     Raises ConfigError for an unknown name, a value of the wrong type, out of range, or against the method.
     """
     types = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(RunConfig)}
@@ -153,7 +158,7 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     for name in values:
         if name not in types:
             raise ConfigError(f"unknown setting {name!r}; {nearest(name, types)}")
-    values = {name: coerce(name, value, types[name]) for name, value in values.items()}
+    values = {name: coerce(name, value, types[name]) for name, value in values.items() if value != ""}
     _check_choice("profile", values["profile"])
     values["method"] = parse_method(values.get("method", RunConfig.method)).name
     _fill_paper(values)
@@ -231,7 +236,7 @@ def _check_side(config: RunConfig, method: Method) -> None:
 
 
 def _fill_paper(values: dict) -> None:
-    """Data, backbone and workers where they were not given (or are empty), and the weights of full-size backbones."""
+    """Data, backbone and workers where they were not given, and the weights of full-size backbones."""
     profile = PROFILES[values["profile"]]
     for name in ("data", "backbone"):
         values[name] = values.get(name) or getattr(profile, name) or default_of(name)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from cm3t import official
+from cm3t import backbones, flags, official
 from cm3t.backbones import weights
 from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
 from cm3t.data.media import MediaError
@@ -299,11 +299,12 @@ def device_name(device: torch.device) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """One run from the command line; every field of RunConfig is a flag."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.train", description=main.__doc__)
-    for field in fields(RunConfig):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="VALUE")
-    parser.add_argument("--out", metavar="DIR", help="where the record goes (results/local/<profile>/)")
+    """One run from the command line; every setting is a flag, and what is left out takes its default."""
+    usage = "%(prog)s [--method WORDS] [--data NAME] [--SETTING VALUE ...] [--out DIR] [--dry-run] [--score-test]"
+    about = dict(description=main.__doc__, formatter_class=flags.Help)
+    parser = argparse.ArgumentParser(prog="python -m cm3t.train", usage=usage, **about)
+    flags.add_flags(parser, backbones.NAMES)
+    parser.add_argument("--out", metavar="DIR", help="where the record goes (default: results/local/<profile>/)")
     parser.add_argument("--dry-run", action="store_true", help="say what is missing and what it would take, and stop")
     parser.add_argument("--score-test", action="store_true", help="the scores of a challenge's test split, of this run")
     given = vars(parser.parse_args(argv))

@@ -18,7 +18,7 @@ PACKAGE = Path(cm3t.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # The generator of rooms is a program, kept beside the readers of what it writes; nothing below may need it.
 LAYERS = (
-    {"config", "coerce", "methods", "profiles", "settings", "sides"},
+    {"config", "coerce", "flags", "methods", "profiles", "settings", "sides"},
     {"plugins", "backbones", "data", "metrics"},
     {"model", "assembly", "challenge"},
     {"train", "training", "pretrain", "contrastive", "model_card", "official", "evaluate", "extract", "dryrun"}
@@ -28,7 +28,7 @@ LAYERS = (
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
 TORCH_FREE = """
-    config methods paper records stats study plans published report notebooks run
+    config flags methods paper records stats study plans published report notebooks run
     pages.ledger pages.figures pages.curves pages.show_side pages.show_budget
 """.split()
 LINES = 350
