@@ -68,6 +68,8 @@ def _to_list(value) -> list:
 
 
 def _to_dict(value) -> dict:
+    if isinstance(value, str) and "=" in value and not value.strip().startswith("{"):
+        value = {name.strip(): text.strip() for name, text in (word.split("=", 1) for word in value.split(","))}
     value = ast.literal_eval(value) if isinstance(value, str) else value
     if not isinstance(value, dict):
         raise ValueError
@@ -81,5 +83,5 @@ KINDS = {
     "str": (_to_str, "a word"),
     "list": (_to_list, "[0, 1]"),
     "tuple": (lambda value: tuple(_to_list(value)), "[0, 1]"),
-    "dict": (_to_dict, "{'a': 1}"),
+    "dict": (_to_dict, "a=1,b=2"),
 }

@@ -130,6 +130,10 @@ HEADLINES |= dict.fromkeys(("rooms-dyad", "udiva"), "mse") | {"folder": "top1"}
 LOWER = ("mse",)  # headlines of which less is better
 
 
+# The licensed set in whose place each room stands: what runs where the folders of real sets are given.
+STAND_INS = {"rooms-kitchen": "epic", "rooms-group": "mpiigi", "rooms-dyad": "udiva"}
+
+
 def on(variant: Variant, data: str) -> Variant:
     """The variant on another room, with that room's modalities if it has a side."""
     if data == "rooms-kitchen":
@@ -249,7 +253,12 @@ PLAN = {
         "smoke": ("core",),
         "quick": ("core",),
         "full": ("core", *TASKS, "size"),
-        "paper": ("pictures",),
+        "paper": tuple(TASKS),
     },
-    "09": {"smoke": ("core",), "quick": ("core",), "full": ("core", "missing", "reuse"), "paper": ("core",)},
+    "09": {
+        "smoke": ("core",),
+        "quick": ("core",),
+        "full": ("core", "missing", "reuse"),
+        "paper": ("core", "reuse"),
+    },
 }

@@ -25,7 +25,7 @@ from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
 from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
 
-RUN_PARAMETERS = ("data", "root", "backbone", "weights")  # of notebooks, that go to every run
+RUN_PARAMETERS = ("data", "root", "roots", "backbone", "weights")  # of notebooks, that go to every run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,7 +116,6 @@ def dry_run(paths: list[Path], profile: str, parameters: dict | None = None) -> 
         values = {name: ast.literal_eval(text) for name, text in declared.items()}
         values |= check_parameters(path, {"profile": profile} | (parameters or {}))
         common = {name: values[name] for name in RUN_PARAMETERS if name in values}
-        common["root"] = common.get("root") or None
         chosen = {name: values.get(name) or () for name in ("groups", "seeds")}
         configs += study.configs(number, profile, **chosen, **common)
     if not configs:

@@ -5,6 +5,7 @@ recorded. No tensors here.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import pandas as pd
@@ -13,7 +14,7 @@ from cm3t.coerce import ConfigError, nearest
 from cm3t.config import OVERRIDES, PROFILES, RunConfig, config_hash, resolve, results_dir, run_id, seeds_for, tuning_key
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
-from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, STUDIES, Variant
+from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
 from cm3t.records import write_json
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select
 
@@ -28,40 +29,74 @@ def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
     return tuple(groups) or PLAN[study][profile]
 
 
-def configs(study: str, profile: str, *, groups=(), seeds=(), **common) -> list[RunConfig]:
+def configs(study: str, profile: str, *, groups=(), seeds=(), roots=None, **common) -> list[RunConfig]:
     """The runs of a study at a profile, each once, all variants of a seed before the next seed.
 
     So whatever is done when a night ends can be paired. `common` goes to `resolve`: root, weights, backbone, ...
+    roots: {"epic", "mpiigi", "udiva": folder}, for studies that span several data sets: see `placed`.
     """
-    found = []
+    found, roots = [], dict(roots or {})
     for name in groups_for(study, profile, groups):
+        variants = placed(STUDIES[study][name], profile, roots)
         if name == "tuning":
-            found += _sweep(study, profile, common)
+            found += _sweep(study, profile, variants, common, roots)
             continue
         for seed in seeds_for(profile, seeds):
-            for variant in STUDIES[study][name]:
-                found.append(_config(study, profile, variant, common | {"seed": seed}))
+            for variant in variants:
+                found.append(_config(study, profile, variant, common | {"seed": seed}, roots))
     once = {}
     for config in found:
         once.setdefault(config_hash(config), config)
     return sorted(once.values(), key=lambda config: config.seed)
 
 
-def _config(study: str, profile: str, variant: Variant, given: dict) -> RunConfig:
+def placed(variants: Iterable[Variant], profile: str, roots: Mapping[str, str] | None = None) -> tuple[Variant, ...]:
+    """The variants on the data sets that they run on.
+
+    With folders of real sets (roots) those of a room run on the set that it stands for, where its folder is given, and
+    are left out where it is not. Without folders all stay where they are, but for a profile of real data, `paper`.
+    Errors: ConfigError for the name of no such set.
+    """
+    roots = roots or {}
+    for name in roots:
+        if name not in STAND_INS.values():
+            raise ConfigError(f"roots: {name!r} is no real data set; {nearest(name, STAND_INS.values())}")
+    found = (_placed(v, roots, all_real=PROFILES[profile].data is not None) for v in variants)
+    return tuple(v for v in found if v is not None)
+
+
+def _placed(variant: Variant, roots: Mapping[str, str], all_real: bool) -> Variant | None:
+    settings, room = variant.settings, variant.settings.get("data", ROOMS[0])
+    real = STAND_INS[room]
+    if roots and real not in roots:
+        return None
+    if roots or (all_real and "data" in settings):
+        settings = settings | {"data": real}
+    if donor := settings.get("init"):
+        donor = _placed(Variant("", donor), roots, all_real)
+        if donor is None:
+            return None
+        settings = settings | {"init": donor.settings}
+    return variant if settings == variant.settings else Variant(variant.label.replace(room, real), settings)
+
+
+def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapping[str, str]) -> RunConfig:
     """One run: the variant's settings, the released learning rate, and the run it starts from where it names one."""
     settings = variant.settings
     if donor := settings.get("init"):
-        started = _config(study, profile, Variant("", donor), {"seed": given["seed"]})
+        started = _config(study, profile, Variant("", donor), given, roots)
         settings = settings | {"init": run_id(started)}
+    if roots:
+        given = given | {"root": roots[settings["data"]]}
     config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **given | settings)
     rate = released().get(rate_key(config), {}).get("lr")
     return config if rate is None or given.get("lr") else resolve(**_fields(config) | {"lr": rate})
 
 
-def _sweep(study: str, profile: str, common: dict) -> list[RunConfig]:
+def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
     """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`."""
     given = {"epochs": max(1, PROFILES[profile].epochs // 2)} | common | {"seed": 0, "score_split": "tune"}
-    return [_config(study, profile, v, given | {"lr": lr}) for v in STUDIES[study]["tuning"] for lr in RATES]
+    return [_config(study, profile, v, given | {"lr": lr}, roots) for v in variants for lr in RATES]
 
 
 def _fields(config: RunConfig) -> dict:

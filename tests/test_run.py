@@ -12,6 +12,7 @@ from cm3t.records import load_all, save_record, timings
 PARAMETERS = """profile: str = "smoke"  # how much evidence
 seeds: list[int] = []  # empty takes the profile's
 lr: float = 1e-3  # peak learning rate
+roots: dict = {}  # folders
 loose = 4"""
 
 
@@ -73,6 +74,9 @@ def test_the_study_runs_in_order_with_the_profiles_settings(checkout, executed, 
 def test_parameters_take_the_declared_type(checkout, executed):
     assert run.main(["02", "-p", "seeds=[0, 1]", "-p", "lr=1e-4"]) == 0
     assert executed[0][2]["parameters"] == {"profile": "smoke", "seeds": [0, 1], "lr": 1e-4}
+    for given in ("roots=epic=/a b,udiva=c=d", "roots={'epic': '/a b', 'udiva': 'c=d'}"):
+        assert run.main(["02", "-p", given]) == 0
+        assert executed[-1][2]["parameters"]["roots"] == {"epic": "/a b", "udiva": "c=d"}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,7 @@ def test_parameters_take_the_declared_type(checkout, executed):
         (["-p", "lr=fast"], "lr='fast' is not of type float"),
         (["-p", "lr"], "has no value"),
         (["-p", "loose=1"], "has no type"),
+        (["-p", "roots=/a/folder"], "is not of type dict; write for example a=1,b=2"),
         (["09"], "no notebook '09'"),
     ],
 )

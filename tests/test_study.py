@@ -134,6 +134,50 @@ def test_an_interaction_is_the_difference_of_paired_differences(make_record):
     assert plan.interaction(to_frame([]), (mhva, shared), (mhva_moved, shared_moved)) is None
 
 
+def test_what_a_notebook_leaves_open_is_the_profiles_own():
+    open_ = dict(data="", root="", backbone="", weights="")
+    assert [c.__dict__ for c in plan.configs("02", "smoke", **open_)] == [
+        c.__dict__ for c in plan.configs("02", "smoke")
+    ]
+    for study in ("02", "07", "09"):
+        for c in plan.configs(study, "paper", **(open_ if study == "02" else {"backbone": "", "weights": ""})):
+            assert (c.backbone, c.weights) == ("video_swin_b", "kinetics400") and c.data in plans.STAND_INS.values()
+    (own, *_) = plan.configs("02", "paper", data="epic", root="kitchens", backbone="video_swin_mini", weights="none")
+    assert (own.data, own.root, own.backbone, own.weights) == ("epic", "kitchens", "video_swin_mini", None)
+    with pytest.raises(ConfigError, match="unknown setting 'wieghts'"):
+        settings_of.resolve(wieghts="")
+
+
+def test_a_study_of_three_tasks_runs_on_the_real_sets_whose_folders_are_given():
+    roots = {"mpiigi": "groups", "udiva": "dyads", "epic": "kitchens"}
+    configs = plan.configs("07", "paper", roots=roots)
+    assert [(c.data, c.root) for c in configs[::4]] == [("epic", "kitchens"), ("mpiigi", "groups"), ("udiva", "dyads")]
+    assert len(configs) == 12 and {c.profile for c in configs} == {"paper"}
+    (only,) = {c.data for c in plan.configs("07", "smoke", roots={"udiva": "dyads"})}
+    assert only == "udiva"
+    with pytest.raises(ConfigError, match="roots: 'epik' is no real data set; did you mean 'epic'"):
+        plan.configs("07", "smoke", roots={"epik": "kitchens"})
+
+
+def test_real_adapters_are_reused_from_the_real_kitchen_or_not_at_all():
+    roots = {"mpiigi": "groups", "epic": "kitchens"}
+    configs = {settings_of.run_id(c): c for c in plan.configs("09", "paper", groups=["reuse"], roots=roots)}
+    reused = [c for c in configs.values() if c.init]
+    assert len(reused) == 2 and all(configs[c.init].data == "epic" for c in reused)
+    assert not [c for c in plan.configs("09", "paper", roots={"mpiigi": "groups"}) if c.init]
+
+
+def test_a_table_finds_the_runs_on_real_data_by_the_same_variants(make_record):
+    roots = {"epic": "kitchens", "mpiigi": "groups"}
+    frame = to_frame([make_record(**c.__dict__) for c in plan.configs("07", "paper", roots=roots)])
+    for room in plans.ROOMS[:2]:
+        variants = plan.placed(plans.TASKS[f"table 4, {room}"], "paper", roots)
+        assert len(plan.compare(frame, variants, {})) == 4
+        assert all("rooms" not in v.label for v in variants)
+    assert plan.placed(plans.TASKS["table 4, rooms-dyad"], "paper", roots) == ()
+    assert plan.placed(plans.TABLE_4, "full") == plans.TABLE_4
+
+
 def test_words_for_a_difference_claim_no_more_than_the_interval():
     assert plan.verdict(Interval(2.0, 1.0, 5)).endswith("higher")
     assert plan.verdict(Interval(-2.0, 1.0, 5)).endswith("lower")
