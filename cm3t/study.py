@@ -6,6 +6,7 @@ recorded. No tensors here.
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from statistics import fmean
 
 import pandas as pd
@@ -111,11 +112,17 @@ def _plugins(settings: dict) -> str:
 def claims_of(settings: dict) -> tuple[str, ...]:
     """Ids of the paper's claims that a run with these settings is evidence for."""
     own = _conditions(settings)
-    sides = [(claim.id, side) for claim in CLAIMS for side in (claim.ours, claim.against) if side]
-    found = [id for id, side in sides if _conditions(side) == own]
+    found = [id for id, conditions in _claimed() if conditions == own]
     if settings.get("anchored") is False:
         found.append("cells-need-fixed-cameras")
     return tuple(dict.fromkeys(found))
+
+
+@cache
+def _claimed() -> list[tuple[str, tuple]]:
+    """Each claim's id, with the conditions of either of its sides."""
+    sides = [(claim.id, side) for claim in CLAIMS for side in (claim.ours, claim.against) if side]
+    return [(id, _conditions(side)) for id, side in sides]
 
 
 def _conditions(settings: dict) -> tuple:

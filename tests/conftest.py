@@ -2,11 +2,13 @@
 
 import os
 import sys
+from itertools import count
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_count = count()
 
 
 @pytest.fixture(autouse=True)
@@ -17,9 +19,9 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def own_results(tmp_path, monkeypatch):
-    """Send local records to the test's folder, so that no test sees or leaves a run."""
-    monkeypatch.setenv("CM3T_LOCAL", str(tmp_path / "local"))
+def own_results(tmp_path_factory, monkeypatch):
+    """Send local records to a folder of the test's own, made if it writes one, so that no test sees or leaves a run."""
+    monkeypatch.setenv("CM3T_LOCAL", str(tmp_path_factory.getbasetemp() / f"local-{next(_count)}"))
 
 
 @pytest.fixture
