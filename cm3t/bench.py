@@ -187,7 +187,7 @@ def compare_kept(name: str, clip: tuple[int, int, int], against: str = "full") -
 
 
 def _adapted(name: str, clip: tuple[int, int, int], device: torch.device, **method) -> nn.Module:
-    return create(name, heads={"action": 97}, clip=clip, **method).to(device)
+    return create(name, heads={"action": 97}, weights=None, clip=clip, **method).to(device)
 
 
 def _attention_work(module: nn.Module, x: Tensor, kind: str) -> Work:

@@ -1,5 +1,6 @@
 """CM3T: a frozen backbone, plugins beside its branches, classifier heads. Figure 2 is `_block`."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from cm3t.assembly.saving import Saving
 from cm3t.assembly.stages import Stages
 from cm3t.assembly.summary import Summary, count, reference_parameters, side_parts
 from cm3t.backbones import contract
+from cm3t.backbones import weights as weights_file
 from cm3t.methods import Method, parse_method
 from cm3t.plugins import add, from_tokens, to_tokens
 
@@ -227,23 +229,37 @@ class CM3T(Stages, Saving, nn.Module):
         return Summary(self.backbone.name, self.method.name, parts, count(self.heads), parameters, denominator)
 
 
+class _NotGiven:
+    """The default of `create`'s weights: random ones, as None, but not by anybody's wish."""
+
+    def __repr__(self) -> str:
+        return "<not given: random, with a warning>"
+
+
 def create(
     backbone: str,
     *,
     method: Method | str = "mhva+pt",
     heads: Mapping[str, int] | None = None,
-    weights: str | Path | None = None,
+    weights: str | Path | None = _NotGiven(),  # noqa: B008
     head_dropout: float = 0.0,
     clip: tuple[int, int, int] | None = None,
     **overrides,
 ) -> CM3T:
     """A CM3T model by names: `create("video_swin_b", method="mhva+pt", heads={"verb": 97, "noun": 300})`.
 
-    `weights` as in `cm3t.backbone`; the method `scratch` ignores them. `overrides` are `parse_method`'s:
-    cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation, caa_form, caa_join,
-    caa_source, caa_stages, preset.
+    `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
+    frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
+    `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
+    caa_form, caa_join, caa_source, caa_stages, preset.
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
-    weights = None if chosen.trains == "scratch" else weights
-    frozen = backbones.backbone(backbone, weights=weights)
+    given = not isinstance(weights, _NotGiven)
+    frozen = backbones.backbone(backbone, weights=weights if given and chosen.trains != "scratch" else None)
+    if not given and chosen.trains != "scratch" and not next(frozen.parameters()).is_meta:
+        warnings.warn(
+            f"{backbone} has random weights, for none were given; {weights_file.remedy(backbone)}, "
+            "or weights=None if random ones are meant",
+            stacklevel=2,
+        )
     return CM3T(frozen, chosen, heads, head_dropout=head_dropout, clip=clip)

@@ -16,10 +16,10 @@ MINIS = ["video_swin_mini", "vivit_mini", "clip_mini"]
 def test_plugins_leave_the_backbone_at_step_0_and_can_be_taken_away(name):
     torch.manual_seed(0)
     video = torch.randn(2, 3, 8, 96, 96)
-    model = cm3t.create(name, method="mhva", heads={"verb": 5}).eval()
+    model = cm3t.create(name, method="mhva", heads={"verb": 5}, weights=None).eval()
     with torch.no_grad():
         assert torch.equal(model.features(video), model.backbone(video))
-        model = cm3t.create(name, method="mhva+pt", heads={"verb": 5}).eval()
+        model = cm3t.create(name, method="mhva+pt", heads={"verb": 5}, weights=None).eval()
         assert not torch.equal(model.features(video), model.backbone(video))  # a prefix is no no-op
         with model.disabled():
             assert torch.equal(model.features(video), model.backbone(video))
@@ -28,7 +28,7 @@ def test_plugins_leave_the_backbone_at_step_0_and_can_be_taken_away(name):
 @pytest.mark.parametrize("name", ["vivit_mini", "clip_mini"])
 def test_gradients_reach_every_plugin_of_a_transformer_with_class_tokens(name):
     torch.manual_seed(0)
-    model = cm3t.create(name, method="mhva+pt", heads={"verb": 5})
+    model = cm3t.create(name, method="mhva+pt", heads={"verb": 5}, weights=None)
     for adapter in model.adapters:
         torch.nn.init.normal_(adapter.up, std=0.1)
     model(torch.randn(2, 3, 8, 64, 64))["verb"].square().sum().backward()

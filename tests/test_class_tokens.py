@@ -15,7 +15,7 @@ NAMES = ("vivit_mini", "clip_mini")
 @pytest.fixture(scope="module", params=NAMES)
 def model(request):
     torch.manual_seed(0)
-    made = cm3t.create(request.param, method="mhva+pt+caa", heads=HEADS)
+    made = cm3t.create(request.param, method="mhva+pt+caa", heads=HEADS, weights=None)
     made.add_modality("audio", 6)
     return made.eval()
 
@@ -37,14 +37,14 @@ def test_the_map_and_its_class_tokens_come_back_in_place(model, video):
 
 def test_an_adapter_has_one_more_cell_for_class_tokens_and_swin_has_none(model):
     assert [len(adapter.down) for adapter in model.adapters] == [5] * len(model.adapters)
-    swin = cm3t.create("video_swin_mini", method="mhva")
+    swin = cm3t.create("video_swin_mini", method="mhva", weights=None)
     assert [len(adapter.down) for adapter in swin.adapters] == [adapter.cells**2 for adapter in swin.adapters]
 
 
 @torch.no_grad()
 def test_fresh_plugins_change_nothing_and_lively_ones_move_the_class_tokens(model, video):
     side = {"audio": torch.randn(2, 3, 6)}
-    bare = cm3t.create(model.backbone.name, method="mhva+caa", heads=HEADS)
+    bare = cm3t.create(model.backbone.name, method="mhva+caa", heads=HEADS, weights=None)
     bare.backbone.load_state_dict(model.backbone.state_dict())
     bare.add_modality("audio", 6)
     bare.eval()

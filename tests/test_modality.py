@@ -311,7 +311,7 @@ def test_what_cannot_be_is_refused_in_words(call, words, video, side):
 
 def test_checkpointing_changes_memory_and_no_gradient():
     torch.manual_seed(0)
-    model = create("video_swin_mini", method="mhva+pt+caa", heads={"verb": 3})
+    model = create("video_swin_mini", method="mhva+pt+caa", heads={"verb": 3}, weights=None)
     model.add_modality("audio", width=6, length=4, encoder="transformer")
     video, side = torch.randn(2, 3, 8, 96, 96), {"audio": torch.randn(2, 4, 6)}
     found = []

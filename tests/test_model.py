@@ -92,7 +92,7 @@ def test_a_frozen_backbone_stays_in_eval_mode_and_batch_norms_do_in_every_method
     model = build("mhva").train()
     assert not any(module.training for module in model.backbone.modules())
     assert model.adapters.training and model.heads.training
-    full = cm3t.create("video_swin_mini", method="full", heads=HEADS).train()
+    full = cm3t.create("video_swin_mini", method="full", heads=HEADS, weights=None).train()
     norms = [m for m in full.modules() if isinstance(m, torch.nn.BatchNorm3d)]
     assert full.backbone.training and norms and not any(m.training for m in norms)
 
@@ -127,8 +127,10 @@ def test_cells_fall_back_to_one_where_they_do_not_divide_the_map():
 
 
 def test_a_shared_adapter_can_match_the_parameters_of_the_cells():
-    cells = cm3t.create("video_swin_mini", method="mhva", learnable_scale=False).summary()
-    shared = cm3t.create("video_swin_mini", method="mhva", learnable_scale=False, cells=1, match_cells=2).summary()
+    cells = cm3t.create("video_swin_mini", method="mhva", learnable_scale=False, weights=None).summary()
+    shared = cm3t.create(
+        "video_swin_mini", method="mhva", learnable_scale=False, cells=1, match_cells=2, weights=None
+    ).summary()
     assert shared.trainable == pytest.approx(cells.trainable, rel=0.005)
     assert matched(48, 12, 1) == 12
 
@@ -224,7 +226,7 @@ def test_plugins_of_another_method_backbone_or_weights_are_refused_by_name(tmp_p
     with pytest.raises(WeightsError, match='"input": "norm".* in the file, .*"input": "raw"'):
         build("mhva", adapter_input="raw").load_plugins(path)  # the same keys and shapes
     with pytest.raises(WeightsError, match='backbone is "tiny" in the file, "video_swin_mini" here'):
-        cm3t.create("video_swin_mini", method="mhva", heads=HEADS).load_plugins(path)
+        cm3t.create("video_swin_mini", method="mhva", heads=HEADS, weights=None).load_plugins(path)
     other = build("mhva")
     torch.nn.init.normal_(other.backbone.norm.weight)
     with pytest.raises(WeightsError, match="other weights"):
@@ -277,3 +279,17 @@ def test_scratch_ignores_pretrained_weights_and_head_dropout_acts_in_training(vi
     model = CM3T(tiny(), "linear", HEADS, head_dropout=0.5)
     assert not torch.equal(model(video)["verb"], model(video)["verb"])
     assert torch.equal(model.eval()(video)["verb"], model(video)["verb"])
+
+
+def test_random_weights_by_mistake_are_told_and_by_wish_are_not(recwarn):
+    with pytest.warns(
+        UserWarning, match="video_swin_mini has random weights.*weights='default'.*weights=None if"
+    ) as told:
+        cm3t.create("video_swin_mini", method="linear")
+    assert told[0].filename == __file__
+    recwarn.clear()
+    for given in ({"weights": None}, {"method": "scratch"}, {"weights": "default"}):
+        cm3t.create("video_swin_mini", **({"method": "linear"} | given))
+    with torch.device("meta"):
+        cm3t.create("video_swin_b", method="linear")  # shapes without memory: no weights to speak of
+    assert not [one for one in recwarn if one.category is UserWarning and "weights" in str(one.message)]

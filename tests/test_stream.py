@@ -116,7 +116,7 @@ def test_a_batch_of_bad_clips_is_left_out_whole_and_too_many_are_an_error():
 
 def test_a_clip_that_cannot_be_read_is_scored_with_the_mean_answer():
     torch.manual_seed(0)
-    model = create("video_swin_mini", method="linear", heads={"verb": 2, "noun": 3}, clip=(2, 24, 24))
+    model = create("video_swin_mini", method="linear", heads={"verb": 2, "noun": 3}, clip=(2, 24, 24), weights=None)
     whole = loop.predict(model, decode(broken(12), (), 0))
     with pytest.warns(UnreadableWarning):
         found = loop.predict(model, decode(broken(12, 5), (), 0))

@@ -30,7 +30,7 @@ def settings(**given):
 def test_the_loop_learns_a_toy_task(method):
     torch.manual_seed(0)
     config = settings(method=method, epochs=12, batch_size=8)
-    model = create("video_swin_mini", method=config.plugins, heads={"verb": 2, "noun": 3})
+    model = create("video_swin_mini", method=config.plugins, heads={"verb": 2, "noun": 3}, weights=None)
     history = fit(model, clip_set(Toy(48, 0)), config, tune=clip_set(Toy(24, 1)), log=quiet)
     assert history[0]["loss"] == pytest.approx(math.log(2) + math.log(3), rel=0.35)
     assert history[-1]["loss"] < history[0]["loss"] / 3
@@ -157,13 +157,13 @@ def test_methods_share_decoded_clips_and_unanchored_scores_are_the_same_twice(mo
     for method in ("linear", "mhva"):
         train.run(settings(method=method, anchored=False), log=quiet)
     assert len(decoded) == 4  # train, tune, validation, gap1
-    model = create("video_swin_mini", method="linear", heads={"verb": 2, "noun": 3}).eval()
+    model = create("video_swin_mini", method="linear", heads={"verb": 2, "noun": 3}, weights=None).eval()
     data = clip_set(Toy(8, 0))
     assert loop.evaluate(model, data, anchored=False) == loop.evaluate(model, data, anchored=False)
 
 
 def test_no_decay_for_biases_scales_and_prefixes():
-    model = create("video_swin_mini", method="mhva+pt", heads={"verb": 2})
+    model = create("video_swin_mini", method="mhva+pt", heads={"verb": 2}, weights=None)
     names = {id(p): name for name, p in model.named_parameters()}
     with_decay, without = ({names[id(p)] for p in group["params"]} for group in parameter_groups(model, 0.05))
     assert with_decay | without == set(model.trainable_parameters()) and not with_decay & without

@@ -25,8 +25,7 @@ PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pr
 
 def shipped(name: str, protocol: str = "supervised") -> Path:
     """Path of the weights that ship for backbone `name`; raises WeightsError where none do, with the remedy."""
-    file = name if protocol == "supervised" else f"{name}-{protocol}"
-    path = Path(str(files("cm3t") / "weights" / f"{file}.safetensors"))
+    path = _shipped_file(name, protocol)
     if path.is_file():
         return path
     if not name.endswith("_mini"):
@@ -37,8 +36,26 @@ def shipped(name: str, protocol: str = "supervised") -> Path:
     raise WeightsError(
         f"no {protocol} weights ship for {name!r}. Make them (hours on a CPU, resumable):\n"
         f"  python -m cm3t.data.rooms source && python -m cm3t.pretrain --backbone {name} --protocol {protocol}\n"
-        f"and put the result at cm3t/weights/{file}.safetensors, or name it: --weights FILE; None is random weights"
+        f"and put the result at cm3t/weights/{path.name}, or name it: --weights FILE; None is random weights"
     )
+
+
+def _shipped_file(name: str, protocol: str) -> Path:
+    file = name if protocol == PROTOCOLS[0] else f"{name}-{protocol}"
+    return Path(str(files("cm3t") / "weights" / f"{file}.safetensors"))
+
+
+def known(name: str) -> tuple[str, ...]:
+    """The names of weights that a backbone has: those that ship, then the published ones."""
+    shipping = [protocol for protocol in PROTOCOLS if _shipped_file(name, protocol).is_file()]
+    return ("default",) * (PROTOCOLS[0] in shipping) + (*shipping, *names.NAMED.get(name, ()))
+
+
+def remedy(name: str) -> str:
+    """What to give as the weights of a backbone: "give weights='default' (also: supervised) or a file"."""
+    first, *others = known(name) or (None,)
+    also = f" (also: {', '.join(others)})" if others else ""
+    return f"give weights={first!r}{also} or a file" if first else "give weights=FILE, none being published for it"
 
 
 def resolve(name: str, weights: str | Path) -> Path:

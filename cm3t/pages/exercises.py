@@ -52,7 +52,7 @@ def planted(fault: str | None = None, seed: int = 0) -> CM3T:
         raise KeyError(f"no fault {fault!r}; known: {', '.join(FAULTS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = create("video_swin_mini", method="mhva", heads={"verb": 4})
+        model = create("video_swin_mini", method="mhva", heads={"verb": 4}, weights=None)
         for p in model.adapters.parameters():
             nn.init.normal_(p, std=0.2)
     if fault == "unfrozen":
