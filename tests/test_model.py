@@ -258,6 +258,18 @@ def test_summary_prints_the_papers_share_and_names_its_denominator():
     assert f"{397 * 1025:,}" in text, "heads are listed, outside the share"
 
 
+def test_the_summary_of_full_fine_tuning_says_what_its_100_percent_are():
+    with torch.device("meta"):
+        model = cm3t.create("video_swin_b", method="full+caa", heads={"verb": 97})
+        model.add_modality("audio", width=1024)
+    lines = str(model.summary()).splitlines()
+    assert "share of video_swin_b with its 400-class head (88,048,984 parameters)" in lines[0]
+    shares = {line[:26].strip(): float(line.split()[-2]) for line in lines if line.endswith(" %")}
+    total = shares.pop("trained, without heads")
+    assert shares["backbone"] == 100.0 and total == pytest.approx(sum(shares.values()), abs=0.2)
+    assert lines[-1] == "  a backbone that trains counts as 100 %, though its pretraining head is replaced"
+
+
 def test_byte_videos_and_closed_backbones_are_refused(video):
     with pytest.raises(TypeError, match="normalise"):
         build("mhva")(video.to(torch.uint8))

@@ -42,7 +42,8 @@ def side_parts(side: nn.ModuleDict) -> dict[str, int]:
 class Summary:
     """Trained parameters by part and their share of the backbone. Heads are listed but never in the share.
 
-    Choice: full fine-tuning is 100 % by definition, as in the paper, though its pretraining head is replaced.
+    Choice: a backbone that trains is 100 % by definition, as in the paper, though the head that it was pretrained with,
+    which the reference counts, is replaced. Printed, a line says so.
     """
 
     backbone: str
@@ -66,7 +67,11 @@ class Summary:
     def __str__(self) -> str:
         title = f"{self.backbone}, method {self.method}"
         title += f"; share of {self.denominator} ({self.reference:,} parameters)"
-        rows = [(name, n, f"{100 * n / self.reference:5.1f} %") for name, n in self.parts.items()]
+        whole = {"backbone": self.reference}  # 100 % by definition
+        rows = [(name, n, f"{100 * whole.get(name, n) / self.reference:5.1f} %") for name, n in self.parts.items()]
         rows.append(("trained, without heads", self.trainable, f"{100 * self.share:5.1f} %"))
         rows.append(("heads", self.heads, ""))
-        return "\n".join([title, *(f"  {name:<24}{n:>14,}  {share}".rstrip() for name, n, share in rows)])
+        lines = [title, *(f"  {name:<24}{n:>14,}  {share}".rstrip() for name, n, share in rows)]
+        if "backbone" in self.parts:
+            lines.append("  a backbone that trains counts as 100 %, though its pretraining head is replaced")
+        return "\n".join(lines)
