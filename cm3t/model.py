@@ -61,13 +61,15 @@ class CM3T(Stages, Saving, nn.Module):
         self.method = parse_method(method) if isinstance(method, str) else method
         contract.check(backbone, prefixes=self.method.prefix is not None)
         self.backbone = backbone
+        self.clip = tuple(clip or backbone.clip)
         self.frozen = self.method.trains in ("head", "plugins")
         backbone.requires_grad_(not self.frozen)
-        self.heads = nn.ModuleDict({name: attach.linear_head(backbone.width, n) for name, n in (heads or {}).items()})
+        heads = attach.check_heads(heads)
+        self.heads = nn.ModuleDict({name: attach.linear_head(backbone.width, n) for name, n in heads.items()})
         self.head_dropout = head_dropout
         self.adapters, self.prefixes = nn.ModuleList(), nn.ModuleList()
         if self.method.adapter is not None:
-            self.adapters = attach.adapters(backbone, self.method.adapter, clip or backbone.clip)
+            self.adapters = attach.adapters(backbone, self.method.adapter, self.clip)
         if self.method.prefix is not None:
             self.prefixes = attach.prefixes(backbone, self.method.prefix)
         # Of side modalities: each one's own plugins, what they share (one or none of the two), and a copy of the heads.
@@ -76,7 +78,7 @@ class CM3T(Stages, Saving, nn.Module):
         self.stage = "all"
         self.checkpointing = False
         self._enabled = True
-        self._class_tokens = bool(self.adapters) and attach.class_tokens(backbone, clip or backbone.clip) > 0
+        self._class_tokens = bool(self.adapters) and attach.class_tokens(backbone, self.clip) > 0
         if self.method.cross is not None:
             attach.blocks_in(backbone, self.method.cross.stages)  # raises now, not when a modality comes
         self.train()
@@ -128,6 +130,19 @@ class CM3T(Stages, Saving, nn.Module):
 
     def _walk(self, video: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
         """Video (B, 3, T, H, W) and encoded modalities -> pooled features (B, D): Figure 2, block by block."""
+        try:
+            return self._through(video, heard, weights)
+        except ValueError as error:
+            came = tuple(video.shape[2:])
+            if len(came) != 3 or video.shape[1] != 3 or came == self.clip:
+                raise
+            raise ValueError(
+                f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "
+                "resize or sample them, or build a model for another size with create(..., clip=(T, H, W))"
+            ) from error
+
+    def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
+        """The walk itself, (B, 3, T, H, W) -> (B, D)."""
         x = self.backbone.embed(video)
         for i in range(len(self.backbone.blocks)):
             x = self.backbone.advance(i, x)

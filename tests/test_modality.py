@@ -24,7 +24,9 @@ METHODS = {
     "linear+late": ("linear+late", {}),
 }
 PRESENT = {"audio": torch.tensor([True, False, True, False]), "flow": torch.tensor([True, True, False, False])}
-each_method = pytest.mark.parametrize("key", METHODS)
+QUICK = ("caa", "generic", "full", "mmca", "late")  # the others are slow only for being many
+some = [key if key in QUICK else pytest.param(key, marks=pytest.mark.slow) for key in METHODS]
+each_method = pytest.mark.parametrize("key", some)
 
 
 def build(key: str, *, add: tuple[str, ...] = ("audio", "flow"), lively: bool = True) -> CM3T:
@@ -131,7 +133,7 @@ def test_a_fresh_modality_changes_nothing_bit_for_bit(key, video, side):
     same(model(video, broken(side), PRESENT), before, 0)
 
 
-@pytest.mark.parametrize("key", [key for key in METHODS if key != "mmca"])
+@pytest.mark.parametrize("key", [key for key in some if key != "mmca"])
 @torch.no_grad()
 def test_the_order_in_which_modalities_come_does_not_matter(key, video, side):
     one, other = build(key), build(key, add=("flow", "audio"))
@@ -307,6 +309,11 @@ def test_what_cannot_be_is_refused_in_words(call, words, video, side):
     with pytest.raises(ValueError, match=words):
         call(model, video, side)
     assert model.modalities == ("audio", "flow") and len(model.fusion) == 3
+
+
+def test_side_tokens_without_a_name_are_refused(video, side):
+    with pytest.raises(TypeError, match=r"side is a Tensor; give {name of a modality: tokens \(B, L, d\)}"):
+        build("caa")(video, side["audio"])
 
 
 def test_checkpointing_changes_memory_and_no_gradient():

@@ -221,9 +221,10 @@ def test_a_cut_off_file_and_one_of_bare_tensors_are_refused(tmp_path):
 
 def test_plugins_of_another_method_backbone_or_weights_are_refused_by_name(tmp_path, video):
     path = build("mhva").save_plugins(tmp_path / "plugins.safetensors")
-    with pytest.raises(WeightsError, match="method is .*mhva.* in the file, .*mhva\\+pt"):
+    remedy = r"the file fits cm3t.create\('tiny', method='mhva', heads={'verb': 5, 'noun': 7}\)"
+    with pytest.raises(WeightsError, match=f'(?s)method is "mhva" in the file, "mhva.pt" here.*{remedy}'):
         build("mhva+pt").load_plugins(path)
-    with pytest.raises(WeightsError, match='"input": "norm".* in the file, .*"input": "raw"'):
+    with pytest.raises(WeightsError, match='adapter.input is "norm" in the file, "raw" here'):
         build("mhva", adapter_input="raw").load_plugins(path)  # the same keys and shapes
     with pytest.raises(WeightsError, match='backbone is "tiny" in the file, "video_swin_mini" here'):
         cm3t.create("video_swin_mini", method="mhva", heads=HEADS, weights=None).load_plugins(path)
@@ -305,3 +306,30 @@ def test_random_weights_by_mistake_are_told_and_by_wish_are_not(recwarn):
     with torch.device("meta"):
         cm3t.create("video_swin_b", method="linear")  # shapes without memory: no weights to speak of
     assert not [one for one in recwarn if one.category is UserWarning and "weights" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    "heads, kind, words",
+    [
+        ({"verb": "97"}, TypeError, "heads={'verb': '97'}: a word and an integer are needed; give {name: number of"),
+        ({"verb": 2.5}, TypeError, "an integer"),
+        ({1: 5}, TypeError, "a word"),
+        (["verb"], TypeError, "heads is a list, .* such as {'verb': 97, 'noun': 300}"),
+        (97, TypeError, "heads is a int"),
+        ({"verb": 0}, ValueError, "at least 1 class"),
+        ({"keys": 5}, ValueError, "a plain word"),
+    ],
+)
+def test_heads_that_are_none_are_refused_with_an_example(heads, kind, words):
+    with pytest.raises(kind, match=words):
+        CM3T(tiny(), "linear", heads)
+
+
+def test_a_clip_that_does_not_fit_is_told_what_the_model_was_built_for(video):
+    built = r"built for clips of \(T, H, W\) = \(4, 24, 24\), these are \(4, 28, 28\).*create\(..., clip=\(T, H, W\)\)"
+    with pytest.raises(ValueError, match="cells=2 does not divide the 7 x 7 token map.*" + built):
+        build("mhva")(torch.zeros(1, 3, 4, 28, 28))
+    assert CM3T(tiny(), "mhva", HEADS, clip=(4, 32, 32))(torch.zeros(1, 3, 4, 32, 32))["noun"].shape == (1, 7)
+    with pytest.raises(ValueError, match="channel-last") as error:  # no clip at all: the remedy is another
+        build("mhva")(video.movedim(1, -1))
+    assert "built for" not in str(error.value)

@@ -296,9 +296,19 @@ def test_names_resolve_to_a_file_or_say_what_to_download_and_where(tmp_path, mon
     put.parent.mkdir(parents=True, exist_ok=True)
     put.touch()
     assert weights.resolve("vivit_b", "kinetics400") == put
-    with pytest.raises(weights.WeightsError, match="published weights of vivit_b: kinetics400"):
-        weights.resolve("vivit_b", "kinetics600")
     assert set(names.NAMED) <= set(backbones.NAMES)
+
+
+def test_a_name_that_is_not_known_lists_those_of_the_backbone():
+    for backbone, given, words in (
+        ("vivit_b", "kinetics600", "'kinetics600' is no name of weights; vivit_b knows kinetics400, a file, and None"),
+        ("video_swin_mini", "kinetics400", "video_swin_mini knows default, supervised, a file"),
+        ("video_swin_b", "my.pth", "no weights file at my.pth; video_swin_b knows kinetics400, imagenet22k-kin"),
+        ("video_swin_b", "default", r"weights='kinetics400' \(also: imagenet22k-kinetics400\) or a file, or None"),
+        ("mtv_b", "default", "weights=FILE, none being published for it, or None"),
+    ):
+        with pytest.raises(weights.WeightsError, match=words):
+            weights.resolve(backbone, given)
 
 
 def test_published_weights_are_for_the_backbones_own_shapes():

@@ -1,5 +1,8 @@
 """From specifications to plugins: how many, how wide, in which blocks of a backbone."""
 
+from collections.abc import Mapping
+from numbers import Integral
+
 import torch
 from torch import nn
 
@@ -13,6 +16,21 @@ from cm3t.plugins import (
     SequentialCrossAttention,
     admissible_cells,
 )
+
+
+def check_heads(heads: Mapping[str, int] | None) -> dict[str, int]:
+    """{name: classes}; TypeError or ValueError, with an example, for what is no such thing."""
+    example = "give {name: number of classes}, such as {'verb': 97, 'noun': 300}"
+    if not isinstance(heads or {}, Mapping):
+        raise TypeError(f"heads is a {type(heads).__name__}, {heads!r}; {example}")
+    for name, classes in (heads or {}).items():
+        if not isinstance(name, str) or not isinstance(classes, Integral) or isinstance(classes, bool):
+            raise TypeError(f"heads={{{name!r}: {classes!r}}}: a word and an integer are needed; {example}")
+        if classes < 1 or not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                f"heads={{{name!r}: {classes!r}}}: a plain word and at least 1 class are needed; {example}"
+            )
+    return {name: int(classes) for name, classes in (heads or {}).items()}
 
 
 def linear_head(width: int, classes: int) -> nn.Linear:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cm3t import __version__
 from cm3t.assembly import plugin_file
 from cm3t.backbones.weights import WeightsError, misfits
-from cm3t.methods import Method
+from cm3t.methods import ADAPTER_OVERRIDES, CROSS_OVERRIDES, PREFIX_OVERRIDES, Method, parse_method
 
 
 class Saving:
@@ -48,6 +48,7 @@ class Saving:
     def load_plugins(self, path: str | Path, *, check_weights: bool = True) -> None:
         """Load a file of `save_plugins`: strict, and refused for another backbone, method, heads or modalities.
 
+        Raises WeightsError that says what differs, and the `create` whose model the file fits.
         A file of the same method without its modalities (mhva+pt for mhva+pt+caa) loads what it has; the modalities
         and their heads stay as they are: that is how a second step of training starts from the first.
         `check_weights=False` accepts a backbone of the right name whose weights differ from those trained on.
@@ -61,6 +62,8 @@ class Saving:
         problems = _differences(about, own, keys)
         if self.frozen and check_weights and not problems and about["backbone_digest"] != self.backbone_digest():
             problems = ["it was trained on other weights of this backbone (check_weights=False loads anyway)"]
+        elif problems:
+            problems.append(f"the file fits {_recipe(about)}")
         if problems:
             raise WeightsError(self._misfit(str(path), problems))
         if first:
@@ -99,6 +102,7 @@ class Saving:
         if name in self.side:
             problems += _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])
         if problems:
+            problems.append(f"the file is of {_recipe(about)}; heads=False leaves its classifiers, name=... renames it")
             raise WeightsError(self._misfit(str(path), problems))
         new = spec is not None and name not in self.side
         if new:
@@ -155,6 +159,7 @@ class Saving:
         return json.loads(json.dumps(about))  # tuples as they come back from a file
 
 
+_PARTS = {"adapter": ADAPTER_OVERRIDES, "prefix": PREFIX_OVERRIDES, "cross": CROSS_OVERRIDES}
 _SHARED = ("fusion.", "sequential.", "joint_heads.")
 _CLASSIFIERS = ("heads.", "classifiers.", "joint_heads.")
 
@@ -164,9 +169,32 @@ def _is_copy(key: str) -> bool:
 
 
 def _differences(file: Mapping, own: Mapping, keys: Iterable[str]) -> list[str]:
-    """What a file's description says otherwise, a sentence a key."""
-    return [
-        f"{key} is {json.dumps(file.get(key))} in the file, {json.dumps(own.get(key))} here"
-        for key in keys
-        if file.get(key) != own.get(key)
-    ]
+    """What a file's description says otherwise, a sentence a key; of two methods of one name, a sentence a setting."""
+    found = []
+    for key in keys:
+        there, here = file.get(key), own.get(key)
+        if key == "method" and there["name"] != here["name"]:
+            there, here = there["name"], here["name"]
+        if key in ("method", *_PARTS) and isinstance(there, Mapping) and isinstance(here, Mapping):
+            inner = _differences(there, here, dict.fromkeys((*there, *here)))
+            found += [line if key == "method" else f"{key}.{line}" for line in inner]
+        elif there != here:
+            found.append(f"{key} is {json.dumps(there)} in the file, {json.dumps(here)} here")
+    return found
+
+
+def _recipe(about: Mapping) -> str:
+    """The call of `create` (and `add_modality`) whose model a description fits."""
+    method = about["method"]
+    plain = json.loads(json.dumps(asdict(parse_method(method["name"]))))
+    settings = {
+        name: method[part][field]
+        for part, names in _PARTS.items()
+        for name, field in names.items()
+        if method.get(part) and plain[part] and method[part].get(field) != plain[part][field]
+    }
+    given = {"method": method["name"], "heads": about["heads"]} | settings
+    words = ", ".join([repr(about["backbone"]), *(f"{name}={value!r}" for name, value in given.items())])
+    sides = [(one["name"], one["spec"]) for one in about.get("modalities", ())]
+    added = [", ".join([repr(name), *(f"{k}={v!r}" for k, v in spec.items() if v is not None)]) for name, spec in sides]
+    return f"cm3t.create({words})" + "".join(f" with add_modality({one})" for one in added)

@@ -30,8 +30,8 @@ def shipped(name: str, protocol: str = "supervised") -> Path:
         return path
     if not name.endswith("_mini"):
         raise WeightsError(
-            f"no weights ship for {name!r}: weights='default' is for the mini backbones; "
-            "give a safetensors file, or None for random weights"
+            f"no weights ship for {name!r}: those that do are of the mini backbones; {remedy(name)}, "
+            "or None for random weights"
         )
     raise WeightsError(
         f"no {protocol} weights ship for {name!r}. Make them (hours on a CPU, resumable):\n"
@@ -67,18 +67,15 @@ def resolve(name: str, weights: str | Path) -> Path:
     text = str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
-    known = names.NAMED.get(name, {})
-    if text in known:
+    if text in names.NAMED.get(name, {}):
         try:
             return names.fetch(name, text)
         except FileNotFoundError as error:
             raise WeightsError(str(error)) from error
     path = Path(weights)
-    if not path.exists() and path.name == text and not path.suffix:
-        published = (
-            f"; published weights of {name}: {', '.join(known)}" if known else f"; none are published for {name}"
-        )
-        raise WeightsError(f"{text!r} is neither a file nor the name of weights{published}")
+    if not path.exists():
+        what = f"no weights file at {path}" if path.suffix or path.name != text else f"{text!r} is no name of weights"
+        raise WeightsError(f"{what}; {name} knows {', '.join(known(name)) or 'no names'}, a file, and None (random)")
     return path
 
 
