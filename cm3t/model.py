@@ -91,7 +91,13 @@ class CM3T(Stages, Saving, nn.Module):
     ) -> dict[str, Tensor]:
         """Video (B, 3, T, H, W), side {name: (B, L, d)}, present {name: bool (B,)} -> {head: logits (B, n)}.
 
+        video    channels before frames, normalised by `model.backbone.pixels` (`cm3t.data.clip.normalise`)
+        side     of each modality L tokens of the width d that `add_modality` was told; a log-mel spectrogram is
+                 (B, frames of sound, mel bands), and an encoder takes at most `length` of them
+        present  of each modality True where the sample has it; what stands in the place of others is never read
+
         A modality that is not in `side` is absent from the whole batch; one not in `present` is there in all of it.
+        `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes.
         """
         heard = self._hear(video, side, present)
         features = F.dropout(self._walk(video, heard), self.head_dropout, self.training)
@@ -266,7 +272,22 @@ def create(
     `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
-    caa_form, caa_join, caa_source, caa_stages, preset.
+    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own.
+
+    Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
+
+    >>> import torch, cm3t
+    >>> from cm3t.data.clip import normalise
+    >>> heads = {"verb": 97, "noun": 300}
+    >>> model = cm3t.create("video_swin_mini", method="mhva+pt+caa", heads=heads, weights="default")
+    >>> model.add_modality("audio", width=128, length=400, encoder="transformer")
+    >>> pixels = torch.randint(0, 256, (2, 3, 8, 96, 96), dtype=torch.uint8)    # (B, 3, T, H, W)
+    >>> video = normalise(pixels, *model.backbone.pixels)                       # float32, the same shape
+    >>> mel = torch.randn(2, 400, 128)                                          # (B, L, d)
+    >>> mask = torch.tensor([True, False])                                      # (B,)
+    >>> out = model(video, side={"audio": mel}, present={"audio": mask})
+    >>> {name: tuple(logits.shape) for name, logits in out.items()}             # (B, classes)
+    {'verb': (2, 97), 'noun': (2, 300)}
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
     given = not isinstance(weights, _NotGiven)
