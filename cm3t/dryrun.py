@@ -91,7 +91,7 @@ def _reading(config: RunConfig) -> str:
 def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     """Open every split, read a few clips of each, and note what is missing."""
     first, sides = configs[0], sorted({name for config in configs for name in config.side})
-    absent = list(tables_missing(first))
+    absent = list(tables_missing(first)) if first.root else []  # without a root the reader tells what it expects
     for path in absent:
         found.lacks(f"{path} (a table of {first.data})")
     clips, tokens = found.clips.setdefault(reading, {}), found.tokens.setdefault(reading, {})
@@ -112,7 +112,8 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
             continue
         found.said += [f"  {split}: {w.message}" for w in caught]
     counts = ", ".join(f"{split} {count:,}" for split, count in clips.items())
-    found.said.append(f"{first.data} at {first.root or 'its own place'}: {counts or 'no'} clips")
+    place = first.root or ("no folder was given" if first.data in TABLES else "its own place")
+    found.said.append(f"{first.data} ({place}): {counts or 'no'} clips")
 
 
 def tables_missing(config: RunConfig) -> Iterable[Path]:

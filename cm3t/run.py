@@ -4,7 +4,8 @@
     python -m cm3t.run --list                   what there is, what each takes, its parameters
     python -m cm3t.run 02 -p "seeds=[0, 1]"     a notebook parameter, checked against the notebook
     python -m cm3t.run --profile full --publish move finished local runs to results/records, renew tables and README
-    python -m cm3t.run --profile paper --dry-run    what the runs lack (exit code 2), and what they would take
+    python -m cm3t.run --profile paper --dry-run -p root=DIR     what the runs lack (exit code 2), and would take
+    python -m cm3t.run 07 --profile paper -p roots=epic=DIR,mpiigi=DIR,udiva=DIR      on several real sets
     python -m cm3t.run --refresh                execute the committed notebooks in place, as nbval compares them
 
 Runs land in results/local/<profile>/ and are found again by their configuration, so a repeated command loses nothing.

@@ -190,12 +190,27 @@ def test_a_disk_that_is_full_is_missing_something(group, monkeypatch, tmp_path):
     assert any("GB are needed, 0.0 are free" in line for line in lines)
 
 
+def test_without_a_folder_the_dry_run_says_what_is_expected(tmp_path):
+    lines = []
+    configs = [resolve("paper", **SMALL, data=data, method="mhva+pt") for data in ("epic", "mpiigi", "udiva")]
+    assert dryrun.check(configs, tmp_path, lines.append) == 2
+    said = "\n".join(lines)
+    assert "missing (3):" in said and said.count("no root was given") == said.count("Expected: ROOT/") == 3
+    assert "udiva (no folder was given): no clips" in said and "chalearnlap" in said
+
+
 @pytest.mark.slow
-def test_the_study_lists_the_runs_of_its_notebooks(group, capsys):  # noqa: F811
+def test_the_study_lists_the_runs_of_its_notebooks(group, kitchen, dyads, capsys):  # noqa: F811
     from cm3t import run
 
-    given = ["02", "--profile", "paper", "--dry-run", "-p", "data=mpiigi", "-p", f"root={group}", "-p", "weights=none"]
+    small = ["--dry-run", "-p", "weights=none", "-p", "backbone=video_swin_mini"]
+    given = ["02", "--profile", "paper", *small, "-p", "data=mpiigi", "-p", f"root={group}", "-p", "groups=core"]
     assert run.main(given) == 0
     assert "train 3, tune 1, validation 2" in capsys.readouterr().out
+    given = ["07", "--profile", "paper", *small, "-p", f"roots=epic={kitchen},mpiigi={group},udiva={dyads}"]
+    assert run.main(given) == 0
+    said = capsys.readouterr().out
+    assert "dry run of 12 runs" in said and said.strip().endswith("nothing is missing")
+    assert all(f"{name} ({root})" in said for name, root in (("epic", kitchen), ("mpiigi", group), ("udiva", dyads)))
     assert run.main(["01", "--dry-run"]) == 2
     assert "plan no runs" in capsys.readouterr().err
