@@ -26,7 +26,8 @@ class CM3T(Stages, Saving, nn.Module):
     """A backbone adapted by plugins: video (B, 3, T, H, W), normalised float -> {head: logits (B, n)}.
 
     Each block is, Figure 2 from left to right, attention (+) prefix, then MLP (+) s * adapter (+) fused CAAs:
-        x <- x + Attn(norm1 x; P_k, P_v),    x <- x + MLP(z) + s A(z) + Fusion_m CAA_m(z, side_m),    z = norm2 x
+        x <- x + Attn(LN x; P_k, P_v),    x <- x + MLP(LN x) + s A(LN x) + Fusion_m CAA_m(z, side_m)
+    with z the adapter's bottleneck, and each LN the block's own frozen norm.
 
     backbone  an instance of the contract (`cm3t.backbone(name)`)
     method    a `cm3t.methods.Method`, or its words ("mhva+pt+caa"): what is attached and what trains
@@ -163,20 +164,20 @@ class CM3T(Stages, Saving, nn.Module):
         block = self.backbone.blocks[i]
         prefix = self.prefixes[i](block.attn.project_prefix) if self.prefixes and self._enabled else None
         x = x + block.attention(x, prefix)
-        z, mlp = block.feedforward(x)
+        normed, mlp = block.feedforward(x)
         if self._enabled:
-            mlp = self._beside_mlp(i, x, z, mlp, heard, weights)
+            mlp = self._beside_mlp(i, x, normed, mlp, heard, weights)
         x = x + mlp
         return self._in_turn(self.sequential[str(i)], x, heard) if str(i) in self.sequential else x
 
     def _beside_mlp(
-        self, i: int, x: Tensor, z: Tensor, mlp: Tensor, heard: dict[str, Heard], weights: dict | None
+        self, i: int, x: Tensor, normed: Tensor, mlp: Tensor, heard: dict[str, Heard], weights: dict | None
     ) -> Tensor:
-        """MLP(z) (+) s * adapter (+) fused cross-attention adapters, of block i."""
+        """MLP(LN x) (+) s * adapter (+) fused cross-attention adapters, of block i."""
         caas = {name: self.side[name].cross[str(i)] for name in heard if str(i) in self.side[name].cross}
         bottleneck = None
         if self.adapters:
-            seen = x if self.method.adapter.input == "raw" else z
+            seen = x if self.method.adapter.input == "raw" else normed
             if caas or self._class_tokens:
                 out, extra, bottleneck = self.adapters[i].branch(*self.backbone.split(seen))
                 mlp = mlp + self.backbone.join(out, extra)
@@ -184,7 +185,7 @@ class CM3T(Stages, Saving, nn.Module):
                 mlp = mlp + self.adapters[i](seen)
         if not caas:
             return mlp
-        plane, extra = self.backbone.split(z)
+        plane, extra = self.backbone.split(normed)
         source = to_tokens(plane, extra) if self.method.cross.source == "generic" else bottleneck
         said = [caa(source, heard[name].tokens) for name, caa in caas.items()]
         present = torch.stack([heard[name].present for name in caas])

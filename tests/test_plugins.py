@@ -1,5 +1,7 @@
 """The plugins alone: no-op at step 0, gradients, parameter counts, cells, and what they refuse."""
 
+import re
+
 import pytest
 import torch
 
@@ -86,3 +88,9 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(same(), same())
     prefix.eval()
     assert torch.equal(same(), same())
+
+
+@pytest.mark.parametrize("plugin", [plugins.ParallelAdapter, plugins.MHVA, plugins.PrefixTuning, plugins.AdapterFusion])
+def test_equations_that_the_paper_lacks_are_said_to_be_reconstructed(plugin):
+    choice = " ".join(plugin.__doc__.partition("Choice:")[2].split())
+    assert "Eq. (" in plugin.__doc__ and re.search(r"equations? [\d and-]+ (is|are) blank in the public text", choice)

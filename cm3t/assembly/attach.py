@@ -120,7 +120,7 @@ def blocks_in(backbone: nn.Module, stages: tuple[int, ...] | None) -> list[int]:
 def matched(width: int, bottleneck: int, cells: int) -> int:
     """The r with which one shared adapter comes nearest to the parameters of MHVA's cells * cells adapters.
 
-    h (2 C r + r + C) = 2 C r' + r' + C with h = cells * cells: a little more than h r, for the cells' own biases.
+    g^2 (2 C r + r + C) = 2 C r' + r' + C with g = cells: a little more than g^2 r, for the cells' own biases.
     """
     parameters = cells**2 * (2 * width * bottleneck + bottleneck + width)
     return round((parameters - width) / (2 * width + 1))

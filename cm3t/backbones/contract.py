@@ -27,7 +27,7 @@ class Backbone:
     clip           (T, H, W) of the clips it was made for
     blocks         the blocks in order; each has
                      attention(x, prefix=None) -> branch (B, T, H, W, C), norm inside, prefix = (k, v) each (l, C)
-                     feedforward(x) -> (z, branch): the normed input and the MLP branch, both (B, T, H, W, C)
+                     feedforward(x) -> (norm2(x), branch): the normed input and the MLP branch, both (B, T, H, W, C)
                      attn.project_prefix(E (l, C)) -> (k, v), each (l, C), by the frozen slices (prefix tuning only)
     widths, width  C of each block; D of the features
     prefix_length  l of prefix tuning's default preset here

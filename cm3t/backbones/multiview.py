@@ -160,7 +160,7 @@ class MTV(View):
     def _read(self, i: int, v: int, x: Tensor, y: Tensor) -> Tensor:
         """What view v + 1, tokens x (B, G, N, C), reads before layer i of view v, tokens y (B, G, M, C')."""
         norms = self.cross_norm[str(i)]
-        q, kv = (rearrange(norm(z), "b g n c -> (b g) n c") for norm, z in ((norms[v + 1], x), (norms[v], y)))
+        q, kv = (rearrange(norm(one), "b g n c -> (b g) n c") for norm, one in ((norms[v + 1], x), (norms[v], y)))
         return rearrange(self.cross[str(i)][v](q, kv), "(b g) n c -> b g n c", b=len(x))
 
 

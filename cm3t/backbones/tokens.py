@@ -72,16 +72,16 @@ class OpenBlock(nn.Module):
 
     def attention(self, x: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The attention branch, shaped as x (B, G, N, C) or (B, T, H, W, C); prefix = (k, v), each (l, C)."""
-        z, shape = self.norm1(x), x.shape
+        normed, shape = self.norm1(x), x.shape
         groups = shape[1] if x.ndim == 4 else shape[1] // (self.span or shape[1])
-        tokens = rearrange(z.flatten(1, -2), "b (g n) c -> (b g) n c", g=groups)
+        tokens = rearrange(normed.flatten(1, -2), "b (g n) c -> (b g) n c", g=groups)
         out = self.attn(tokens) if prefix is None else self.attn(tokens, prefix)
         return self.drop_path1(self.ls1(out.reshape(shape)))
 
     def feedforward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, branch), both shaped as x (B, ..., C): the normed input z = norm2(x), and the MLP branch to be added."""
-        z = self.norm2(x)
-        return z, self.drop_path2(self.ls2(self.mlp(z)))
+        """(norm2(x), branch), both shaped as x (B, ..., C): the normed input, and the MLP branch to be added."""
+        normed = self.norm2(x)
+        return normed, self.drop_path2(self.ls2(self.mlp(normed)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block without plugins: tokens (B, G, N, C) or a map (B, T, H, W, C) to the same."""

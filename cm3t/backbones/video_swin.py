@@ -138,9 +138,9 @@ class SwinBlock(SwinTransformerBlock):
         return self.stochastic_depth(self.attn(self.norm1(x), prefix))
 
     def feedforward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, branch): the normed input z = norm2(x) that an adapter reads, and the MLP branch to be added to x."""
-        z = self.norm2(x)
-        return z, self.stochastic_depth(self.mlp(z))
+        """(norm2(x), branch): the normed input, that an adapter reads, and the MLP branch to be added to x."""
+        normed = self.norm2(x)
+        return normed, self.stochastic_depth(self.mlp(normed))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block without plugins, (B, T, H, W, C) -> (B, T, H, W, C)."""

@@ -86,9 +86,9 @@ class SwinFrameBlock(nn.Module):
         return rearrange(out, "(b t) h w c -> b t h w c", b=len(x))
 
     def feedforward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, branch), both (B, T, H, W, C): the normed input z = norm2(x), and the MLP branch to be added to x."""
-        z = self.block.norm2(x)
-        return z, self.block.drop_path2(self.block.mlp(z))
+        """(norm2(x), branch), both (B, T, H, W, C): the normed input, and the MLP branch to be added to x."""
+        normed = self.block.norm2(x)
+        return normed, self.block.drop_path2(self.block.mlp(normed))
 
 
 class FrameSwin(nn.Module, Backbone):

@@ -85,7 +85,7 @@ def figure_2() -> plt.Figure:
             axes.plot([start, start, stop, stop], [y, 5.5, 5.5, y + 0.35], color="#999999", lw=1.1)
         _box(axes, 4.2, 1.6, "PT:  $E$\n$P_k, P_v$", PREFIX)
         _arrow(axes, (4.2, 2.2), (4.2, 3.55), PREFIX)
-        _box(axes, 10.9, 1.9, "MHVA\n$A_1 \\ldots A_h$", MHVA)
+        _box(axes, 10.9, 1.9, "MHVA\n$A_1 \\ldots A_{g^2}$", MHVA)
         axes.plot([9.45, 9.45, 10.0], [y, 1.9, 1.9], color=MHVA, lw=1.6)
         axes.plot([11.8, 13.5], [1.9, 1.9], color=MHVA, lw=1.6)
         _arrow(axes, (13.5, 1.9), (13.5, 3.75), MHVA)

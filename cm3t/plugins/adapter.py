@@ -17,11 +17,11 @@ class ParallelAdapter(nn.Module):
     Shapes: x (..., C) -> s * A(x) (..., C). Weights (cells, C, r) and (cells, r, C): here there is one cell,
     the whole input; `MultiHeadVisionAdapter` has more and differs in nothing else.
 
-    Paper: Sec. 3.2.1; equations 1 and 2 are blank in the public text, so this is their source's form (He et
-    al., "Towards a unified view of parameter-efficient transfer learning", 2022).
-    Choice: W_down is Kaiming uniform (a = sqrt 5) and W_up and the biases are zero, as AdaptFormer's, so that
-    step 0 is the frozen backbone exactly. The scale starts at 0.1, AdaptFormer's value; the paper's fixed
-    value is blank.
+    Paper: Sec. 3.2.1, "in parallel instead of sequential".
+    Choice: equations 1 and 2 are blank in the public text; their form is that of the work it takes them from (He et
+    al., "Towards a unified view of parameter-efficient transfer learning", 2022). W_down is Kaiming uniform (a =
+    sqrt 5) and W_up and the biases are zero, as AdaptFormer's, so that step 0 is the frozen backbone exactly. The
+    scale starts at 0.1, AdaptFormer's value; the paper's fixed value is blank.
 
     Raises ValueError for a width, a bottleneck, a cell count or a dropout that no adapter can have.
     """

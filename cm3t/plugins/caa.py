@@ -35,12 +35,12 @@ class CrossAttentionAdapter(nn.Module):
 
     Paper: Sec. 3.3. Query and value come from "the bottleneck hidden state in the multi-head vision adapter", the key
     from "the feature embedding from the new modality"; "two linear layers ... replaced with a cross-attention module".
-    Choice: with Q and V of N tokens and K of L, softmax(Q K^T) V has no shapes that fit. `double` keeps the roles:
-    each side token gathers vision by S^T, each vision token takes back what the side tokens gathered. z is taken
-    before the ReLU. The logits are divided by sqrt(a) and the projections start as Xavier's, so that the logits' spread
-    is of the order of z's at any width; flatter, and `double`, which hears the side through them alone, hardly learns.
-    s starts at 1. One attention head. With L = 1 `double` gives every vision token the same vector, a pooling that the
-    side conditions.
+    Choice: the paper has no equation for it; these are ours. With Q and V of N tokens and K of L, softmax(Q K^T) V has
+    no shapes that fit. `double` keeps the roles: each side token gathers vision by S^T, each vision token takes
+    back what the side tokens gathered. z is taken before the ReLU. The logits are divided by sqrt(a) and the
+    projections start as Xavier's, so that the logits' spread is of the order of z's at any width; flatter, and
+    `double`, which hears the side through them alone, hardly learns. s starts at 1. One attention head. With L = 1
+    `double` gives every vision token the same vector, a pooling that the side conditions.
 
     Raises ValueError for an unknown form.
     """

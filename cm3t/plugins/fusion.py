@@ -19,14 +19,14 @@ class AdapterFusion(nn.Module):
     Shapes: query and hidden (M, B, N, a), out (M, B, N, C) or None, present (M, B) bool -> y (B, N, C), weights
     (M, B, N) that sum to 1 over the modalities present, per sample.
 
-    Paper: Sec. 3.3, "each head has the same query as that of attention in cross-attention adapter"; the equations are
-    blank in the public text.
-    Choice: the fusion lives in the bottleneck (at width C its matrices alone are twice the published budget). W_k and
-    W_up start at zero, so that the weights start equal and, with the factor n, a fresh fusion *is* plain addition of
-    whichever modalities are present. Without the factor two modalities would start at half of what each learned alone.
-    An absent modality drops out of mean and softmax by `where`, so that a NaN in its place reaches neither output nor
-    gradient; with none present y is zero. With one, its weight is 1 and only the term behind W_up is left to learn.
-    Where `out` is None that term is all there is.
+    Paper: Sec. 3.3, "each head has the same query as that of attention in cross-attention adapter".
+    Choice: equations 7-10 are blank in the public text; their form is reconstructed from the sentences around them and
+    from AdapterFusion, which they name. The fusion lives in the bottleneck (at width C its matrices alone are twice
+    the published budget). W_k and W_up start at zero, so that the weights start equal and, with the factor n, a
+    fresh fusion *is* plain addition of whichever modalities are present. Without the factor two modalities would
+    start at half of what each learned alone. An absent modality drops out of mean and softmax by `where`, so that a
+    NaN in its place reaches neither output nor gradient; with none present y is zero. With one, its weight is 1 and
+    only the term behind W_up is left to learn. Where `out` is None that term is all there is.
     """
 
     def __init__(self, width: int, inner: int):

@@ -17,8 +17,7 @@ def admissible_cells(height: int, width: int) -> list[int]:
 class MultiHeadVisionAdapter(ParallelAdapter):
     """Parallel adapters, one for each of g x g spatial cells of the map; their outputs are put back in place.
 
-    Eq. (6)   y = F(x) + s * Concat(A_1(x_1), ..., A_h(x_h)),   A_i(x_i) = ReLU(x_i W_down^i) W_up^i,   h = g
-    * g
+    Eq. (6)   y = F(x) + s * Concat_i A_i(x_i),   A_i(x_i) = ReLU(x_i W_down^i) W_up^i,   i = 1 ... g * g
 
     Shapes: x (B, T, H, W, C) -> (B, T, H, W, C); weights (g * g, C, r) and (g * g, r, C). Cells are in raster
     order (row by row) and hold all frames: cell (i, j) is rows i * H/g ... and columns j * W/g ... of every
@@ -26,12 +25,13 @@ class MultiHeadVisionAdapter(ParallelAdapter):
 
     Paper: Sec. 3.2.2, "different linear layers for different sets of windows/patches", concatenated "before
     scaling and addition", with a learned scale.
-    Choice: cells are spatial and lie on the *unshifted* map, which is what the MLP branch sees: under the
-    cyclic shift a token would change its adapter every other block. There is one scale an adapter, not one a
-    cell. All cells run in one grouped einsum over split tokens, which costs exactly what one shared adapter
-    of the same r costs. With g = 1, a fixed scale and the un-normalised input this is AdaptFormer, by the
-    same code. `time_cells` splits the frames as well (the paper argues for space only). Class tokens have a cell
-    of their own, built where the backbone has such tokens.
+    Choice: equation 6 is blank in the public text; this form is reconstructed from the sentences around it. Cells are
+    spatial and lie on the *unshifted* map, which is what the MLP branch sees: under the cyclic shift a token would
+    change its adapter every other block. There is one scale an adapter, not one a cell. All cells run in one
+    grouped einsum over split tokens, which costs exactly what one shared adapter of the same r costs. With g = 1, a
+    fixed scale and the un-normalised input this is AdaptFormer, by the same code. `time_cells` splits the frames as
+    well (the paper argues for space only). Class tokens have a cell of their own, built where the backbone has such
+    tokens.
 
     Raises ValueError in forward when the cells do not divide the map, naming its sides and the values that
     do.

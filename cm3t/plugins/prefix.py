@@ -12,7 +12,7 @@ ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh}
 class PrefixTuning(nn.Module):
     """Prefix keys and values of one attention block from one learned embedding.
 
-    Eq. (3)   h = (1 - lambda(x)) Attn(x W_q, K, V) + lambda(x) Attn(x W_q, P_k, P_v)
+    Eq. (3)   y = (1 - lambda(x)) Attn(x W_q, K, V) + lambda(x) Attn(x W_q, P_k, P_v)
     Eq. (4)   P_k = act(E W_k),   P_v = act(E W_v)            (W_k, W_v: the frozen projections of the block)
     Eq. (5)   lambda(x) = sum exp(x W_q P_k^T) / (sum exp(x W_q P_k^T) + sum exp(x W_q K^T))
 
@@ -23,10 +23,11 @@ class PrefixTuning(nn.Module):
     C.
 
     Paper: Sec. 3.2.1-3.2.2; E "is a learned embedding which is randomly initialized", ReLU "in place of tanH
-    with a lower dropout". Equations 3-5 are blank in the public text; this is their source's form (He et al.,
-    2022).
-    Choice: act(E W), not act(E) W, which would leave half of E without a gradient from the start; E ~ N(0,
-    0.02^2). Unlike the adapters a prefix is not a no-op at step 0: lambda is about l / (l + N) whatever E is.
+    with a lower dropout".
+    Choice: equations 3-5 are blank in the public text; their form is that of the work it takes them from (He et al.,
+    "Towards a unified view of parameter-efficient transfer learning", 2022). act(E W), not act(E) W, which would
+    leave half of E without a gradient from the start; E ~ N(0, 0.02^2). Unlike the adapters a prefix is not a no-op
+    at step 0: lambda is about l / (l + N) whatever E is.
 
     Raises ValueError for a length, an activation or a dropout that no prefix can have.
     """
