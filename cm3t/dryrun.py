@@ -21,6 +21,8 @@ from cm3t.backbones import names, weights
 from cm3t.config import RunConfig, cache_dir, config_hash, local_dir, vision_run
 from cm3t.cost import cost_of
 from cm3t.data.epic_labels import ANNOTATIONS
+from cm3t.data.folder import VideoFolder
+from cm3t.data.folder_check import check_folder
 from cm3t.data.media import MediaError
 from cm3t.data.tables import MissingFiles
 from cm3t.model import create
@@ -39,6 +41,7 @@ TABLES = {
               "val/metadata/parts_val.csv", "val/metadata/parts_val_unmasked.csv"),
 }  # fmt: skip
 TRIED = 4  # clips of a split whose pictures and modalities are read
+TRIED_OWN = 32  # of somebody's own videos, which nobody else has looked at
 WORKER = 0.6e9  # bytes of a process that reads
 # Passes as dear as a forward one that a clip takes in training: forward, back to the inputs, back to all weights.
 PASSES = {"head": 1, "plugins": 2, "all": 3, "scratch": 3}
@@ -91,6 +94,8 @@ def _reading(config: RunConfig) -> str:
 def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     """Open every split, read a few clips of each, and note what is missing."""
     first, sides = configs[0], sorted({name for config in configs for name in config.side})
+    if first.data == "folder" and not _look_through(first, found):
+        return
     absent = list(tables_missing(first)) if first.root else []  # without a root the reader tells what it expects
     for path in absent:
         found.lacks(f"{path} (a table of {first.data})")
@@ -116,6 +121,23 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     found.said.append(f"{first.data} ({place}): {counts or 'no'} clips")
 
 
+def _look_through(config: RunConfig, found: Found) -> bool:
+    """Note all that is wrong with somebody's own folder; can its clips be read?"""
+    try:
+        folder = check_folder(config.root)
+    except (OSError, ValueError) as error:
+        found.lacks(error)
+        return False
+    for problem in folder.missing:
+        found.lacks(problem)
+    counts = ", ".join(f"{split} {count:,}" for split, count in folder.clips.items())
+    found.said += [
+        f"{folder.file}: {sum(folder.clips.values()):,} clips, {counts}",
+        *(f"  {r}" for r in folder.remarks),
+    ]
+    return folder.readable
+
+
 def tables_missing(config: RunConfig) -> Iterable[Path]:
     """Paths of the tables that a real data set lacks."""
     root = Path(config.root or "ROOT")
@@ -129,7 +151,9 @@ def tables_missing(config: RunConfig) -> Iterable[Path]:
 
 def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
     """Read a few clips, evenly spread; clips a second, modalities apart."""
-    which = sorted({i * (len(data) - 1) // max(1, TRIED - 1) for i in range(TRIED)})
+    own = isinstance(data, VideoFolder)
+    tried = TRIED_OWN if own else TRIED
+    which = sorted({i * (len(data) - 1) // (tried - 1) for i in range(tried)})
     seconds = 0.0
     for index in which:
         started = time.perf_counter()
@@ -148,7 +172,9 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
         some = [t for t in heard if t is not None]
         if some:
             tokens[name] = tuple(some[0].shape)
-        if heard and not some:
+        if heard and not some and own and len(heard) == len(data):
+            found.lacks(data.lacking(name))
+        elif heard and not some:
             found.said.append(f"  {data.split}: none of {len(heard)} clips that were tried has {name}")
         elif len(some) < len(heard):
             found.said.append(f"  {data.split}: {len(heard) - len(some)} of {len(heard)} clips tried lack {name}")

@@ -4,7 +4,7 @@
     python -m cm3t.run --list                   what there is, what each takes, its parameters
     python -m cm3t.run 02 -p "seeds=[0, 1]"     a notebook parameter, checked against the notebook
     python -m cm3t.run --profile full --publish move finished local runs to results/records, renew tables and README
-    python -m cm3t.run --profile paper --dry-run -p root=DIR     what the runs lack (exit code 2), and would take
+    python -m cm3t.run 02 --profile paper --dry-run -p root=DIR  what the runs lack (exit code 2), and would take
     python -m cm3t.run 07 --profile paper -p roots=epic=DIR,mpiigi=DIR,udiva=DIR      on several real sets
     python -m cm3t.run --refresh                execute the committed notebooks in place, as nbval compares them
 
@@ -27,6 +27,7 @@ from cm3t.config import PROFILES, local_dir, records_dir
 from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
 
 RUN_PARAMETERS = ("data", "root", "roots", "backbone", "weights")  # of notebooks, that go to every run
+OWN = "12"  # the notebook for anybody's own videos
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,16 +112,21 @@ def dry_run(paths: list[Path], profile: str, parameters: dict | None = None) -> 
     configs = []
     for path in paths:
         number = path.stem[:2]
-        if number not in study.STUDIES:
+        if number not in (*study.STUDIES, OWN):
             continue
         declared = {name: found["default"] for name, found in papermill.inspect_notebook(str(path)).items()}
         values = {name: ast.literal_eval(text) for name, text in declared.items()}
         values |= check_parameters(path, {"profile": profile} | (parameters or {}))
         common = {name: values[name] for name in RUN_PARAMETERS if name in values}
+        if number == OWN:
+            more = {"method": values["method"], "side": values["side"] or ["audio"], "seed": values["seed"]}
+            configs += [config.resolve(profile, data="folder", **common, **more)] if values["root"] else []
+            continue
         chosen = {name: values.get(name) or () for name in ("groups", "seeds")}
         configs += study.configs(number, profile, **chosen, **common)
     if not configs:
-        raise ConfigError("these notebooks plan no runs: there is nothing to look for")
+        own = "; for your own videos, give -p root=DIR" if any(path.stem[:2] == OWN for path in paths) else ""
+        raise ConfigError(f"these notebooks plan no runs: there is nothing to look for{own}")
     return dryrun.check(configs, local_dir(profile))
 
 

@@ -31,21 +31,25 @@ def located(root: str | Path | None) -> tuple[Path, Path]:
     return file.parent, file
 
 
+def absent_videos(rows: pd.DataFrame, file: Path) -> list:
+    """The first row of every video that is not in the file's folder."""
+    return [row for row in rows.drop_duplicates("video").itertuples() if not os.path.isfile(file.parent / row.video)]
+
+
 def found(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     """The rows with the path of every video. Errors: MissingFiles (a FileNotFoundError), the first ten named."""
-    root, videos = file.parent, rows.drop_duplicates("video")
-    absent = [row for row in videos.itertuples() if not os.path.isfile(root / row.video)]
+    root, absent = file.parent, absent_videos(rows, file)
     if absent:
         raise MissingFiles(
-            f"{file}: {len(absent)} of {len(videos)} videos are not in {root}; copy them there or correct their "
-            "names (upper and lower case count)\n" + _listed(f"  line {row.line}: {row.video}" for row in absent),
+            f"{file}: {len(absent)} of {rows.video.nunique()} videos are not in {root}; copy them there or correct "
+            "their names (upper and lower case count)\n" + _listed(f"  line {row.line}: {row.video}" for row in absent),
             [root / row.video for row in absent],
         )
     return rows.assign(path=[str(root / video) for video in rows.video])
 
 
-def timed(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """The rows with the seconds of every video, and a stop where the file gives none. Errors: AnnotationError."""
+def unusable_videos(rows: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:
+    """Seconds by path of every video (None: it cannot be opened), and a line for each that cannot be used."""
     seconds, problems = {}, []
     for row in rows.itertuples():
         if row.path not in seconds:
@@ -56,6 +60,12 @@ def timed(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
                 problems.append(f"  line {row.line}: {error}")
         if seconds[row.path] is not None and (problem := _misfit(row, seconds[row.path])):
             problems.append(f"  line {row.line}: {problem}")
+    return seconds, problems
+
+
+def timed(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The rows with the seconds of every video, and a stop where the file gives none. Errors: AnnotationError."""
+    seconds, problems = unusable_videos(rows)
     if problems:
         raise AnnotationError(
             f"{file}: {len(problems)} videos or times cannot be used; correct them or take them out\n"
