@@ -189,7 +189,7 @@ TABLE_6 = {
     name: tuple(frozen(v, name) for v in (MAIN[0], FULL, MAIN[3], MHVA_PT, CM3T, LONGER))
     for name in ("swin", "vivit", "vit", "clip")
 }
-AGNOSTIC = (frozen(MHVA_PT, "swin"), *(TABLE_6["vivit"][i] for i in (1, 3, 4)), frozen(MHVA_PT, "clip"))
+AGNOSTIC = (frozen(MHVA_PT, "swin"), *(TABLE_6["vivit"][i] for i in (1, 3)), frozen(MHVA_PT, "clip"))
 REAL = (*(frozen(v, "vivit_b") for v in (FULL, MHVA_PT, CM3T)), *(frozen(v, "clip_b") for v in (MHVA_PT, CM3T)))
 
 STUDIES = {
@@ -207,6 +207,7 @@ STUDIES = {
     "03": {"prefixes": PREFIXES, "activation": ACTIVATION, "scale": SCALE, "length": LENGTH},
     "04": {
         "core": (MHVA_PT, CM3T),
+        "control": (MHVA_PT, LONGER, CM3T),
         "modalities": MODALITIES,
         "join": JOIN,
         "source": SOURCE,
@@ -216,7 +217,7 @@ STUDIES = {
     },
     "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
     "06": {
-        "pictures": (AGNOSTIC[2], AGNOSTIC[4]),
+        "pictures": AGNOSTIC[2:],
         "core": AGNOSTIC,
         **TABLE_6,
         "published": REAL,
@@ -237,17 +238,17 @@ PLAN = {
     "02": {"smoke": ("core",), "quick": ("core", "essential"), "full": EVERYTHING, "paper": ("core", "main")},
     "03": {
         "smoke": ("prefixes",),
-        "quick": ("prefixes", "activation", "scale"),
+        "quick": ("prefixes", "scale"),
         "full": ("prefixes", "activation", "scale", "length"),
         "paper": ("prefixes", "activation", "scale"),
     },
     "04": {
         "smoke": ("core",),
-        "quick": ("modalities",),
+        "quick": ("control",),
         "full": ("core", "modalities", "join", "source", "stages", "regime"),
         "paper": ("core", "modalities"),
     },
-    "05": {"smoke": ("core",), "quick": ("rivals",), "full": ("core", "rivals", "readings"), "paper": ("core",)},
+    "05": {"smoke": ("core",), "quick": ("core",), "full": ("core", "rivals", "readings"), "paper": ("core",)},
     "06": {"smoke": ("pictures",), "quick": ("core",), "full": tuple(TABLE_6), "paper": ("published",)},
     "07": {
         "smoke": ("core",),

@@ -1,5 +1,7 @@
 """Decoded clips: checked, shared, kept on disk; and the controls that say what a modality is worth."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toys import Behaviours, Toy, Traits, clip_set, small_world
@@ -135,6 +137,8 @@ def test_the_controls_of_two_modalities():
     muted = found["muted_flow"]
     assert not muted.side["flow"].any() and torch.equal(muted.present["flow"], clips.present["flow"])
     assert torch.equal(muted.side["audio"], clips.side["audio"])
+    lower = replace(clips, side=clips.side | {"audio": clips.side["audio"] - 3})  # as logarithms are
+    assert dict(controls(lower))["muted_audio"].side["audio"].unique() == lower.side["audio"].min() < 0
     assert list(controls(clip_set(Toy(16, 0)))) == []
 
 

@@ -61,7 +61,13 @@ def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
         record.train_info["metrics"]["validation"][subset] = {"action_top1": score, "n": 400}
     frame = to_frame([record])
     row = show_side.controls_table(frame, plans.CM3T, ("audio",)).iloc[0].to_dict()
-    assert row == {"modality": "audio", "as it is": "50.0", "without": "45.0", "another clip's": "40.0", "zeros": ""}
+    assert row == {
+        "modality": "audio",
+        "as it is": "50.0",
+        "without": "45.0",
+        "another clip's": "40.0",
+        "silent, or still": "",
+    }
     row = show_side.taken_table(frame, (plans.CM3T,), SUBSETS).iloc[0].to_dict()
     assert [row[words] for words in show_side.TAKEN.values()] == ["50.0", "45.0", "35.0", "30.0"]
     figure = show_side.without_modalities(frame, (plans.CM3T,), SUBSETS, "%")

@@ -19,7 +19,7 @@ COLOURS = {
     "transcript": "#56B4E9",
 }  # of modalities, readable by the colour-blind
 TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
-CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "zeros"}
+CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "silent, or still"}
 
 
 def gallery(frames: np.ndarray, mels: np.ndarray, flows: np.ndarray, titles: list[str], note: str = "") -> plt.Figure:

@@ -1,4 +1,4 @@
-"""What a modality is worth: the same clips without it, with another clip's, or with zeros in its place."""
+"""What a modality is worth: the same clips without it, with another clip's, or with its silence."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,15 +17,23 @@ def controls(clips: ClipSet) -> Iterator[tuple[str, ClipSet]]:
     """(name, clips) of every control: no_X, shuffled_X and muted_X for each modality X, then no_side.
 
     no_X: X is absent. shuffled_X: every clip has another clip's X, so that what X tells is wrong, and how it looks is
-    not. muted_X: X is there, and all zeros (for a log-mel that is no
-    silence, but a constant louder than most sounds). no_side: nothing but pictures.
+    not. muted_X: X is there, and says nothing (`silence`). no_side: nothing but pictures.
     """
     for name in clips.side:
         yield f"no_{name}", clips.only(*(other for other in clips.side if other != name))
         yield f"shuffled_{name}", shuffled(clips, name)
-        yield f"muted_{name}", replace(clips, side=clips.side | {name: torch.zeros_like(clips.side[name])})
+        yield f"muted_{name}", replace(clips, side=clips.side | {name: silence(name, clips.side[name])})
     if clips.side:
         yield "no_side", clips.only()
+
+
+def silence(name: str, tokens: Tensor) -> Tensor:
+    """Tokens (n, L, d) in which nothing happens: no motion and no words are zeros, no sound is the quietest there is.
+
+    Zeros in a log-mel spectrogram would be a loud hiss. Choice: the least value in any of the clips, which is silence
+    where one of them holds a moment of it.
+    """
+    return torch.full_like(tokens, tokens[tokens.isfinite()].min() if name == "audio" else 0)
 
 
 def shuffled(clips: ClipSet, name: str) -> ClipSet:

@@ -64,7 +64,7 @@ def difficulty_table(found: dict) -> str:
 
 
 def controls_table(found: dict) -> str:
-    """The joint probe with one input exchanged between clips or silenced, on validation and test."""
+    """The joint probe with one input exchanged between clips or held at its mean, on validation and test."""
     joint = found.get("joint")
     if not joint:
         return ""

@@ -42,7 +42,7 @@ ROWS = {
     ("joint", "all"): "eight frames and sound",
     ("joint", "no_audio"): "- no sound",
     ("joint", "shuffled_audio"): "- another clip's sound",
-    ("joint", "muted_audio"): "- silence",
+    ("joint", "muted_audio"): "- a constant sound (zeros)",
     ("shuffled", "all"): "eight frames and sound, trained on others' sound",
     ("linear", "all"): "linear probe on the frozen backbone",
     ("full", "all"): "full fine-tuning of the pretrained backbone",
