@@ -59,7 +59,7 @@ Mean squared error over participants, per trait and their mean, on validation un
 
 {difficulty}
 
-Controls: the joint regression, with one input taken from another clip (shuffled) or held at its mean (muted) when it is scored.
+Controls: the joint regression, scored with one input from another clip (shuffled), or held at its mean (muted).
 
 {controls}
 
