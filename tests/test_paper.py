@@ -1,5 +1,7 @@
 """The paper's tables agree with its own prose, and each claim says where it stands and what tests it."""
 
+import re
+
 import pytest
 
 from cm3t import paper
@@ -107,3 +109,20 @@ def test_the_ledger_without_runs_claims_nothing(study):
     table = ledger.ledger()
     assert len(table) == len(CLAIMS) and set(table["status"]) <= {ledger.NOT_RUN, ledger.NOT_TESTABLE}
     assert not any("paper" in name and "ours" in name for name in table)
+
+
+def test_sizes_are_counted_beside_what_the_paper_says():
+    counted = {found.claim.id: found for found in ledger.verdicts() if found.claim.counted}
+    assert {id: (found.status, round(found.count, 1)) for id, found in counted.items()} == {
+        "share-of-mhva-pt": (ledger.AGREES, 12.8),
+        "share-of-cm3t": (ledger.DIFFERS, 28.9),
+        "parameters-of-a-modality": (ledger.AGREES, 5.8),
+    }
+
+
+def test_every_number_of_the_ledger_has_its_unit_and_each_kind_its_column():
+    table = ledger.ledger()
+    numbers = table[[name for name in table if name.startswith(("paper", "ours", "counted"))]].to_numpy()
+    assert numbers.shape == (len(CLAIMS), 3) and not any(ours and count for _, ours, count in numbers)
+    for cell in filter(None, numbers.ravel()):
+        assert re.sub(r" \(n=\d+\)$", "", cell).split(" ", 1)[1].endswith(tuple(paper.UNITS.values())), cell

@@ -11,25 +11,28 @@ import pandas as pd
 from cm3t.config import PROFILES, RunConfig, results_dir
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
+from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.records import largest_profile, load_run, results
 from cm3t.stats import Interval, paired, select
 from cm3t.study import Variant, interaction
 
 REPRODUCED, SAME, NOT_SEEN = "reproduced", "same direction", "not seen"
+AGREES, DIFFERS = "counted, agrees", "counted, differs"
 NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
-STATUSES = (REPRODUCED, SAME, NOT_SEEN, NOT_TESTABLE, NOT_RUN)
+STATUSES = (REPRODUCED, SAME, NOT_SEEN, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
 # Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the runs of one profile say of one claim; `difference` is ours - against, paired by seed."""
+    """What the runs of one profile, or a count, say of one claim; `difference` is ours - against, paired by seed."""
 
     claim: Claim
     status: str
     difference: Interval | None = None
     profile: str | None = None
+    count: float | None = None  # in the claim's unit
 
 
 def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
@@ -37,8 +40,11 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
 
     Reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim says.
     Same direction: the mean does. Not seen: it does not, or two are close that are no better than a constant answer.
-    A claim that no comparison here can test says so.
+    A claim about a size is counted: that agrees with the paper as printed, or differs. One that nothing here can test
+    says so.
     """
+    if claim.counted:
+        return _count(claim)
     if claim.ours is None:
         return Verdict(claim, NOT_RUN if claim.why_not == LATER else NOT_TESTABLE)
     difference = difference_of(claim, frame) if profile else None
@@ -52,6 +58,16 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     else:
         status = SAME if _holds(claim, difference.mean) else NOT_SEEN
     return Verdict(claim, status, difference, profile)
+
+
+def _count(claim: Claim) -> Verdict:
+    """A published size against the count in the cost records, which ship with the study."""
+    (figure,) = (figure for figure in PAPER if figure.what == claim.counted)
+    try:
+        costs = recorded()
+    except FileNotFoundError:
+        return Verdict(claim, NOT_RUN)
+    return Verdict(claim, AGREES if agrees(figure, costs) else DIFFERS, count=derived(figure, costs))
 
 
 def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
@@ -88,16 +104,24 @@ def verdicts(profile: str | None = None) -> list[Verdict]:
 
 
 def ledger(profile: str | None = None) -> pd.DataFrame:
-    """The ledger as a table of text: claim, place, the paper's size (its data), ours (synthetic), status, notebook."""
+    """The ledger as a table of text, each number with its unit: what the paper has, and what is found here.
+
+    The paper's numbers are of its data, differences of our runs of synthetic data, counts of the paper's own backbone:
+    each has a column of its own.
+    """
     rows = []
     for verdict in verdicts(profile):
-        claim, found = verdict.claim, verdict.difference
+        claim, found, count = verdict.claim, verdict.difference, verdict.count
+        digits = 3 if claim.unit == "MSE" else 1
         rows.append(
             {
                 "claim": claim.says,
                 "where": claim.where,
-                "paper's size (its data)": "" if claim.size is None else f"{claim.size:g}",
-                "ours (synthetic), paired": f"{found.text(signed=True)} (n={found.n})" if found else "",
+                "paper's size (its data)": "" if claim.size is None else f"{claim.size:g} {claim.unit}",
+                "ours (synthetic), paired": f"{found.text(digits, signed=True)} {claim.unit} (n={found.n})"
+                if found
+                else "",
+                "counted here (Video Swin-B)": "" if count is None else f"{count:.1f} {claim.unit}",
                 "status": verdict.status,
                 "note": claim.why_not,
                 "notebook": claim.notebook,
