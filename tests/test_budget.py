@@ -28,8 +28,8 @@ def summaries(method: str, *, width: int = 1024, **overrides) -> list:
     "preset, one_modality, shares",
     [
         ("default", 5_767_768, ("12.778", "22.322", "28.872")),
-        ("eight", 5_770_776, ("12.798", "22.346", "28.900")),
-        ("decoupled", 5_764_760, ("12.778", "22.318", "28.866")),
+        pytest.param("eight", 5_770_776, ("12.798", "22.346", "28.900"), marks=pytest.mark.slow),
+        pytest.param("decoupled", 5_764_760, ("12.778", "22.318", "28.866"), marks=pytest.mark.slow),
     ],
 )
 def test_three_presets_print_the_papers_percentages(preset, one_modality, shares):
@@ -49,6 +49,7 @@ def test_full_fine_tuning_with_cross_attention_is_a_model_that_can_be_built():
     assert one.parts["cross-attention (audio)"] == 5_764_760
 
 
+@pytest.mark.slow
 def test_the_growth_with_each_modality_is_the_adapters_and_almost_none_with_sequential_attention():
     caa, turn = (summaries(f"mhva+pt+{word}") for word in ("caa", "mmca"))
     assert caa[1].trainable - caa[0].trainable == 5_767_768 + FUSION
@@ -63,12 +64,14 @@ def test_the_papers_percentages_contradict_its_datasets_and_we_keep_ours():
     assert f"{one - none:.1f}" == "9.5" and f"{two - none:.1f}" == "16.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width, millions", [(128, "3.03"), (768, "4.99")])
 def test_what_a_modality_costs_depends_on_the_width_of_its_tokens(width, millions):
     one = summaries("mhva+pt+caa", width=width)[1].parts["cross-attention (audio)"]
     assert f"{one / 1e6:.2f}" == millions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides, one_modality, fusion",
     [

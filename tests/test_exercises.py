@@ -25,17 +25,20 @@ def trains_frozen(model):
     return any(p.requires_grad for p in model.backbone.parameters())
 
 
+each_fault = pytest.mark.parametrize(
+    "fault", [name if name == "shared" else pytest.param(name, marks=pytest.mark.slow) for name in exercises.FAULTS]
+)
 SOLUTIONS = {"shared": shares_cells, "unscaled": drops_scale, "unfrozen": trains_frozen}
 
 
-@pytest.mark.parametrize("fault", exercises.FAULTS)
+@each_fault
 def test_a_detector_finds_its_fault_and_no_other(fault):
     for name, solution in SOLUTIONS.items():
         found = exercises.check_detector(solution, fault)
         assert found.startswith("found" if name == fault else "not yet"), found
 
 
-@pytest.mark.parametrize("fault", exercises.FAULTS)
+@each_fault
 def test_an_empty_answer_does_not_pass(fault):
     assert exercises.check_detector(lambda model: False, fault).startswith("not yet")
     assert exercises.check_detector(lambda model: True, fault).startswith("not yet")

@@ -216,6 +216,7 @@ def test_motion_files_give_a_person_of_human_size():
     assert ahead[0] > 0.8 and abs(ahead[2]) < 1e-9, "a walk goes on from where the first round ended"
 
 
+@pytest.mark.slow
 def test_arms_reach_their_targets():
     needs("mujoco")
     from cm3t.data.rooms.figure import elbow

@@ -13,6 +13,7 @@ from cm3t.records import load_run
 from cm3t.training import loop, sets, steps
 from cm3t.training.steps import plugins_path
 
+slow = pytest.mark.slow
 CAA = dict(method="mhva+pt+caa", side="audio")
 
 
@@ -81,12 +82,14 @@ def test_sound_is_learned_where_pictures_say_nothing(monkeypatch):
     [
         ({"regime": "joint"}, ["all"]),
         ({"regime": "apart", "side": "audio,flow"}, ["vision", "audio", "flow", "fusion"]),
-        ({"regime": "apart", "side": "audio,flow", "caa_join": "add"}, ["vision", "audio", "flow"]),
-        ({"method": "full+caa"}, ["vision", "cross"]),
+        pytest.param(
+            {"regime": "apart", "side": "audio,flow", "caa_join": "add"}, ["vision", "audio", "flow"], marks=slow
+        ),
+        pytest.param({"method": "full+caa"}, ["vision", "cross"], marks=slow),
         ({"method": "full+caa", "regime": "joint"}, ["all"]),
         ({"method": "mhva+pt+mmca", "side": "audio,flow"}, ["vision", "cross"]),
-        ({"method": "linear+late"}, ["vision", "cross"]),
-        ({"side_encoder": "none", "modality_dropout": 0.5}, ["vision", "cross"]),
+        pytest.param({"method": "linear+late"}, ["vision", "cross"], marks=slow),
+        pytest.param({"side_encoder": "none", "modality_dropout": 0.5}, ["vision", "cross"], marks=slow),
     ],
 )
 def test_regimes(given, found):
@@ -173,7 +176,7 @@ def kinds(monkeypatch, **by_name):
     monkeypatch.setattr(sets, "open_data", opened)
 
 
-@pytest.mark.parametrize("by", ["run", "file"])
+@pytest.mark.parametrize("by", [pytest.param("run", marks=slow), "file"])
 def test_a_modality_starts_from_another_data_sets(monkeypatch, by):
     kinds(monkeypatch, **{"rooms-group": Behaviours})
     donor = ran(epochs=2)

@@ -26,7 +26,7 @@ def settings(**given):
     return resolve("smoke", **(TINY | {"epochs": 2, "train_clips": 16, "eval_clips": 8} | given))
 
 
-@pytest.mark.parametrize("method", ["mhva+pt", "full"])
+@pytest.mark.parametrize("method", ["mhva+pt", pytest.param("full", marks=pytest.mark.slow)])
 def test_the_loop_learns_a_toy_task(method):
     torch.manual_seed(0)
     config = settings(method=method, epochs=12, batch_size=8)
