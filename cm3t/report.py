@@ -199,7 +199,8 @@ def write_all(profile: str | None = None) -> list[Path]:
         tables = config.results_dir() / "tables" / profile
         made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", note)
         if "validation.gap1.action_top1" in frame:
-            made += save_table(methods_table(frame, GAPS), tables / "02_gap", "Ever further from training", note)
+            table = methods_table(frame, GAPS)
+            made += save_table(table, tables / "02_gap", "Ever further from training", f"{_gap_clips(frame)} {note}")
         made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
         for number, group in ((number, group) for number, groups in plans.STUDIES.items() for group in groups):
@@ -212,6 +213,12 @@ def write_all(profile: str | None = None) -> list[Path]:
     made += figures.save_figure(show.figure_2(), config.results_dir() / "figures" / "cm3t")
     made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
     return [*made, write_readme()]
+
+
+def _gap_clips(frame: pd.DataFrame) -> str:
+    """What the columns of the table of gaps are scored on."""
+    whole, part = (int(frame[f"validation.{name}.n"].dropna().iloc[0]) for name in ("all", "gap1"))
+    return f"As filmed: {whole} clips; each gap: {part} of them, filmed again. Columns differ in clips, rows do not."
 
 
 def readme_blocks() -> dict[str, str]:
