@@ -102,7 +102,8 @@ def _predictions(path: Path, columns: Sequence[str]) -> dict[str, list[float]]:
         raise FileNotFoundError(f"no scores at {path}")
     found: dict[str, list[float]] = {}
     try:
-        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        content = path.read_bytes()
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         absent = [name for name in ("sample_id", *columns) if name not in (reader.fieldnames or ())]
         if absent:
             raise ScoreError(f"{path}: line 1: the columns {absent} are missing")
@@ -116,11 +117,12 @@ def _predictions(path: Path, columns: Sequence[str]) -> dict[str, list[float]]:
                 raise ScoreError(f"{where}: sample {name} " + ("is there twice" if name in found else "is not finite"))
             found[name] = values
     except UnicodeDecodeError as error:
-        raise ScoreError(f"{path}: byte {error.start} is not UTF-8") from None
+        line = content[: error.start].count(b"\n") + 1
+        raise ScoreError(f"{path}: line {line}: byte {error.start} is not UTF-8") from None
     except csv.Error as error:
         raise ScoreError(f"{path}: line {reader.line_num}: {error}") from None
     if not found:
-        raise ScoreError(f"{path}: a header without rows")
+        raise ScoreError(f"{path}: line 1: a header without rows")
     return found
 
 

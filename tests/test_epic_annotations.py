@@ -179,7 +179,7 @@ def test_any_bytes_are_parsed_or_one_clear_error(tmp_path):
         try:
             rows = read_annotations(path)
         except AnnotationError as error:
-            assert str(path) in str(error)
+            assert f"{path}: " in str(error) and "line " in str(error)
         else:
             assert len(rows) > 0 and (rows.stop > rows.start).all() and rows.narration_id.is_unique
             assert rows.video_id.str.fullmatch(r"P[0-9]{2}_[0-9]{2,3}").all()
@@ -233,7 +233,7 @@ def test_any_bytes_of_the_small_tables_are_parsed_or_one_clear_error(tmp_path, n
         try:
             found = read(path)
         except AnnotationError as error:
-            assert str(path) in str(error)
+            assert f"{path}: " in str(error) and "line " in str(error)
         else:
             assert len(found) > 0
             if name == "participants":

@@ -306,4 +306,4 @@ def test_any_bytes_give_a_table_or_one_clear_error(tmp_path_factory, content):
     try:
         assert len(read_samples(path))
     except AnnotationError as error:
-        assert "fuzzed.csv" in str(error)
+        assert "fuzzed.csv: " in str(error) and "line " in str(error)

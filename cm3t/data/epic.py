@@ -46,6 +46,7 @@ class EpicKitchens(Segments):
     root: the folder of PXX/videos. split: train, tune, validation or test (without targets). tune are the training
     participants of annotations/tune_participant_ids.csv or of the argument `tune`; train leaves them out ("tenth": of
     the file, and without it every tenth).
+    A segment ends with the picture shown at its stop time, the official stop_frame, which belongs to it.
     frames: T of every clip. size: as in `media.read_frames`. limit: so many segments, drawn by `seed`; a larger limit
     keeps those of a smaller one. gap: 1, 2, .. reads the validation recordings under root/gap1, root/gap2, ..
     modalities: of "audio" (log-mel spectrogram; `sound` as in `side.sound_options`), "flow" (`side.flow_tokens`) and

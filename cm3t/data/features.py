@@ -229,13 +229,14 @@ def parse_json(content: bytes, where: str | Path, error_type: type[Exception]):
     try:
         return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        problem = f"byte {error.start} is not UTF-8"
+        line = content[: error.start].count(b"\n") + 1
+        problem = f"line {line}: byte {error.start} is not UTF-8"
     except json.JSONDecodeError as error:
         problem = f"line {error.lineno}: {error.msg}"
     except RecursionError:
-        problem = "nested too deeply"
+        problem = "line 1: nested too deeply"
     except ValueError:  # a whole number of thousands of digits
-        problem = "holds a number of too many digits"
+        problem = "line 1: holds, here or below, a number of too many digits"
     raise error_type(f"{where}: {problem}; write the file again")
 
 

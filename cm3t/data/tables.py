@@ -50,7 +50,7 @@ def parsed_rows(
             f"compare with {source}\n" + "\n".join(problems[:SHOWN]) + more
         )
     if not parsed:
-        raise AnnotationError(f"{path}: a header without rows: the split is empty; compare with {source}")
+        raise AnnotationError(f"{path}: line 1: a header without rows: the split is empty; compare with {source}")
     return parsed
 
 
@@ -61,9 +61,11 @@ def _rows(
     if not path.is_file():
         raise FileNotFoundError(f"no annotation file {path}; it is one of {source}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: byte {error.start} is not UTF-8; compare with {source}") from None
+        line = content[: error.start].count(b"\n") + 1
+        raise AnnotationError(f"{path}: line {line}: byte {error.start} is not UTF-8; compare with {source}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
