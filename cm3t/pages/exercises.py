@@ -1,5 +1,6 @@
-"""What the notebooks' exercises are checked with: models with a planted fault, and the tests of a fault's detector.
+"""What the notebooks' exercises are checked with: right numbers, models with a planted fault, tests of functions.
 
+Right answers stand here, not beside their exercises: there each is folded away (`<details>`), and a test tries it.
 Each fault is one that a real implementation has had or could have. A detector is right if it says True for its fault
 and False for a healthy model and for every other fault.
 """
@@ -11,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from cm3t.config import resolve
+from cm3t.config import PROFILES, resolve
 from cm3t.model import CM3T, create
 from cm3t.plugins import MultiHeadVisionAdapter
 from cm3t.records import Record, new_record
@@ -71,6 +72,35 @@ def check_detector(detector: Callable[[CM3T], bool], fault: str) -> str:
             about = "a healthy model" if kind is None else f"the model where {FAULTS[kind]}"
             return f"not yet: it says {said} for {about}"
     return f"found: {FAULTS[fault]}"
+
+
+# By notebook and exercise; a function where the answer depends on what the notebook holds.
+RIGHT = {
+    "00.1": 385_024,
+    "00.2": lambda: PROFILES["quick"].train_clips * PROFILES["quick"].epochs,
+    "00.3": lambda clips: int(clips.unseen.sum()),
+    "02.1": 10_909,
+    "03.1": 392,
+    "03.2": 385_024,
+    "04.1": 1,
+    "05.1": 52_144,
+    "05.2": 44_496,
+    "06.1": 96_256,
+    "07.2": 1,
+    "09.1": 59_568,
+    "09.2": 100,
+    "12.1": 193,
+    "12.2": 28,
+}
+
+
+def check(exercise: str, answer, *given) -> str:
+    """Compare the answer to an exercise, "00.1", with the right whole number; `given` is what that depends on.
+
+    KeyError for an exercise whose answer is no number.
+    """
+    right = RIGHT[exercise]
+    return check_number(answer, right(*given) if callable(right) else right)
 
 
 def check_number(answer, right: int) -> str:
