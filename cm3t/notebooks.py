@@ -102,7 +102,10 @@ def refresh(path: Path) -> None:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without widgets, papermill's and execution's metadata: kernel, language, tags and folded sources stay."""
+    """Without widgets, papermill's and execution's metadata.
+
+    Kernel, language, tags, folded sources and pictures' alternative texts stay.
+    """
     from nbformat import from_dict
 
     notebook.metadata = from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
@@ -111,7 +114,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter")})
         for output in cell.get("outputs", []):
             if "metadata" in output:
-                output.metadata = from_dict({})
+                said = output.metadata.get("image/png", {}).get("alt")
+                output.metadata = from_dict({"image/png": {"alt": said}} if said else {})
     return notebook
 
 

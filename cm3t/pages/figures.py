@@ -5,12 +5,15 @@ Each function takes a table from `records.results`, draws on a new figure and re
 
 from collections.abc import Sized
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from cm3t.stats import SCORE, interval, select
 
@@ -39,13 +42,56 @@ STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "cm3t",
 }
+ALTERNATIVE = 600  # characters of a description at most
 
 
 @contextmanager
 def house():
-    """Matplotlib in the house's style, for as long as the context lasts."""
+    """Matplotlib in the house's style, for as long as the context lasts.
+
+    What is drawn in it carries its description: a notebook stores that as the picture's alternative text.
+    """
+    before = set(plt.get_fignums())
     with mpl.rc_context(STYLE):
         yield
+    for number in set(plt.get_fignums()) - before:
+        figure = plt.figure(number)
+        figure._repr_mimebundle_ = partial(_alternative, figure)
+
+
+def describe(figure: plt.Figure) -> str:
+    """A figure in words, for who does not see it: its own label, or its titles, axes, categories, legends and texts."""
+    if figure.get_label():
+        return figure.get_label()
+    pictures = sum(bool(axes.images) for axes in figure.axes)
+    said = [figure.get_suptitle(), *(_words(axes) for axes in figure.axes), f"Pictures: {pictures}" if pictures else ""]
+    said += [figure.get_supxlabel()]
+    text = " ".join(". ".join(part for part in dict.fromkeys(said) if part).split())
+    return text if len(text) <= ALTERNATIVE else text[: ALTERNATIVE - 3] + "..."
+
+
+def _words(axes: Axes) -> str:
+    """Title, labels, categories, legend and texts of one plot."""
+    said = [axes.get_title(loc=place) for place in ("left", "center", "right")]
+    for way, axis in (("Across", axes.xaxis), ("Up", axes.yaxis)) if axes.axison else ():
+        label = ": ".join(filter(None, (axis.get_label_text(), ", ".join(_names(axis)))))
+        said.append(f"{way}: {label}" if label else "")
+    legend = axes.get_legend()
+    said.append("Drawn: " + ", ".join(text.get_text() for text in legend.get_texts()) if legend else "")
+    said.append("; ".join(text.get_text() for text in axes.texts))
+    return ". ".join(part for part in said if part)
+
+
+def _names(axis: Axis) -> list[str]:
+    """The ticks' labels where they are categories, not numbers."""
+    given = isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter)
+    names = [label.get_text() for label in axis.get_ticklabels()] if given else []
+    return names if any(letter.isalpha() for name in names for letter in name) else []
+
+
+def _alternative(figure: plt.Figure, include=None, exclude=None) -> tuple[dict, dict]:
+    """What Jupyter asks for: no data of its own, and a picture's metadata."""
+    return {}, {"image/png": {"alt": describe(figure)}}
 
 
 def colour(method: str) -> str:

@@ -70,6 +70,11 @@ def figure_2() -> plt.Figure:
     """One block with its plugins, after Figure 2 of the paper: grey is frozen, colour is trained."""
     with house():
         figure, axes = plt.subplots(figsize=(8.6, 3.7))
+        figure.set_label(
+            "One frozen block, left to right: norm, window attention, norm, MLP, each pair inside a residual. Trained: "
+            "prefix tuning feeds the attention; MHVA stands beside the MLP, scaled by s, and its bottleneck z meets "
+            "the side tokens m in the CAA, whose fused output is added after the MLP too."
+        )
         axes.set(xlim=(0, 17.2), ylim=(0, 7.4))
         axes.set_axis_off()
         y = 4.2
