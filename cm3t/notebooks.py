@@ -90,6 +90,7 @@ def refresh(path: Path) -> None:
                 notebook,
                 kernel_name="python3",
                 timeout=CELL_TIMEOUT,
+                config=kernel_settings(),
                 coalesce_streams=True,
                 resources={"metadata": {"path": str(path.parent)}},
             )
@@ -99,6 +100,18 @@ def refresh(path: Path) -> None:
             if kept is not None:
                 os.environ["CM3T_LOCAL"] = kept
     write(clean(notebook), path)
+
+
+def kernel_settings():
+    """Settings for nbclient (and papermill) by which kernels encrypt what they say, where they can.
+
+    Kernels talk over TCP, and warn about it once each where that is in plain text.
+    """
+    from nbclient.client import KernelManager, NotebookClient
+
+    known = KernelManager.class_trait_names(config=True)  # only newer ones have the policy
+    policy = {"transport_encryption": "auto"} if "transport_encryption" in known else {}
+    return NotebookClient.config.klass({"KernelManager": policy})
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

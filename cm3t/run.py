@@ -146,6 +146,7 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
             log_output=True,
             request_save_on_cell_execute=True,
             execution_timeout=PROFILES[profile].cell_timeout,
+            config=notebooks.kernel_settings(),
         )
     runs = [record for record in load_all(local_dir(profile)) if _belongs(record, path)]
     # A resumed notebook found runs of before: it took what they took, not what finding them takes.

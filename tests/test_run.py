@@ -51,6 +51,12 @@ def executed(monkeypatch):
     return calls
 
 
+def test_kernels_are_asked_to_encrypt_what_they_say(checkout, executed):
+    run.study(notebooks.find(["01"]), "smoke")
+    ((_, _, settings),) = executed
+    assert settings["config"].KernelManager.transport_encryption == "auto"
+
+
 def test_notebooks_are_found_by_number_or_name(checkout):
     assert [path.stem for path in notebooks.find()] == ["01_first", "02_second"]
     assert [path.stem for path in notebooks.find(["2", "01_first.ipynb"])] == ["01_first", "02_second"]
