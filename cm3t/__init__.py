@@ -12,9 +12,11 @@ The letters below mean the same thing in every docstring, einops pattern, notebo
 | g         | number of W's in Eq. 6 | MHVA's cells per side of the map: g * g cells, each with its own down and up   |
 | r         | bottleneck dimension   | width between an adapter's down- and up-projection                             |
 | z         | hidden state           | the bottleneck before its ReLU, x W_down (B, N, r): what a CAA reads of vision |
+| a         | -                      | width of cross-attention (CAA) and of the fusion                               |
 | s         | scaling factor, Eq. 1  | scale of an adapter's output: fixed (AdaptFormer) or learned (MHVA)            |
 | l         | length of E            | prefix tokens a block, Eq. 3-5                                                 |
 | E         | E                      | the learned prefix embedding (l, C)                                            |
+| lambda    | gated addition, Eq. 3  | the share of a token's attention that goes to the prefix, Eq. 5                |
 | M, L, d_m | N, -, -                | side modalities; tokens and width of one modality's embedding (B, L, d_m)      |
 
 In einops patterns axes have lower-case letters: h there is the height of a map, or, beside d, heads. The public text of
