@@ -151,8 +151,7 @@ def tables_missing(config: RunConfig) -> Iterable[Path]:
 
 def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
     """Read a few clips, evenly spread; clips a second, modalities apart."""
-    own = isinstance(data, VideoFolder)
-    tried = TRIED_OWN if own else TRIED
+    tried = TRIED_OWN if isinstance(data, VideoFolder) else TRIED
     which = sorted({i * (len(data) - 1) // (tried - 1) for i in range(tried)})
     seconds = 0.0
     for index in which:
@@ -172,7 +171,7 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
         some = [t for t in heard if t is not None]
         if some:
             tokens[name] = tuple(some[0].shape)
-        if heard and not some and own and len(heard) == len(data):
+        if heard and not some and len(heard) == len(data):
             found.lacks(data.lacking(name))
         elif heard and not some:
             found.said.append(f"  {data.split}: none of {len(heard)} clips that were tried has {name}")
