@@ -32,7 +32,7 @@ from cm3t.data.epic_labels import (
 )
 from cm3t.data.features import HASHED, Features
 from cm3t.data.sampling import STEP, frame_times
-from cm3t.data.segments import Segments, Transform
+from cm3t.data.segments import Segments, Transform, check_reading, some_of
 from cm3t.data.side import sound_options
 
 __all__ = ["ANNOTATIONS", "HASHED", "MODALITIES", "SPLITS", "EpicKitchens", "frame_times"]
@@ -88,18 +88,18 @@ class EpicKitchens(Segments):
         transform: Transform | str | None = None,
     ):
         self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
-        _check(split, frames, modalities, self.known, limit, gap)
+        check_reading(split, SPLITS, frames, modalities, self.known, limit)
         if head not in HEADS:
             raise ValueError(f"unknown head {head!r}; known are {', '.join(HEADS)}")
+        if gap < 0 or (gap and split != "validation"):
+            raise ValueError(f"gap={gap} exists for the validation split only, as 1, 2, ..; {split} has gap=0")
         self.split, self.frames, self.size, self.gap = split, frames, size, gap
         self.modalities, self.sound = tuple(modalities), sound_options(sound)
         self.read_as(sampling, step, transform, features)
         labels = read_labels(root, split, tune=tune, gap=gap)
         self.root, self.folder, self.verbs, self.nouns = Path(root), labels.folder, labels.verbs, labels.nouns
         rows, clamped = within_recordings(labels)
-        if limit is not None and limit < len(rows):
-            rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
-        self.annotations = rows.reset_index(drop=True)
+        self.annotations = some_of(rows, limit, seed)
         self.counts: Counter = Counter({"clamped segments": clamped})
         self.files = EpicFiles(self.root, gap, source, flow, flow_scale, audio, self.sound, self.counts)
         self.files.check(self.annotations.video_id.unique(), labels.durations, sound="audio" in self._computed)
@@ -171,15 +171,3 @@ class EpicKitchens(Segments):
             self.task, self.pairs = "pairs", action_pairs(self.folder)
             self.classes = {"action": len(self.pairs)}
             self.targets = {"action": action_classes(self.targets, self.pairs)} if self.targets else {}
-
-
-def _check(split: str, frames: int, modalities: tuple[str, ...], known, limit: int | None, gap: int) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    unknown = sorted(set(modalities) - set(known))
-    if isinstance(modalities, str) or unknown:
-        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
-    if frames < 1 or (limit is not None and limit < 1):
-        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every segment)")
-    if gap < 0 or (gap and split != "validation"):
-        raise ValueError(f"gap={gap} exists for the validation split only, as 1, 2, ..; {split} has gap=0")

@@ -25,7 +25,7 @@ from cm3t.data.features import HASHED, FeatureError, Features, open_features
 from cm3t.data.folder_files import found, located, timed
 from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
 from cm3t.data.media import read_frames, read_segments
-from cm3t.data.segments import Segments, Transform
+from cm3t.data.segments import Segments, Transform, check_reading, some_of
 from cm3t.data.side import audio_tokens, flow_tokens
 from cm3t.data.transcripts import read_srt, sentence_encoder, utterance_tokens
 from cm3t.sides import ARCHIVES, FEATURES, sides_of
@@ -79,7 +79,7 @@ class VideoFolder(Segments):
     ):
         self.root, self.file = located(root)
         self.known = sides_of("folder", self.root)
-        _check(split, frames, modalities, self.known, limit)
+        check_reading(split, SPLITS, frames, modalities, self.known, limit)
         self.split, self.frames, self.size, self.length = split, frames, size, length
         self.modalities, self.counts = tuple(modalities), Counter()
         self.read_as(sampling, transform=transform)
@@ -91,9 +91,7 @@ class VideoFolder(Segments):
         rows = self.table[self.table.split == split]
         if rows.empty:
             raise ValueError(f"{self.file}: no row has the split {split}")
-        if limit is not None and limit < len(rows):
-            rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
-        self.annotations = rows.reset_index(drop=True)
+        self.annotations = rows = some_of(rows, limit, seed)
         self.groups = self.annotations.group.tolist()
         self.subsets = {"all": torch.ones(len(rows), dtype=torch.bool)}
         self._label()
@@ -232,12 +230,3 @@ def _key(name: str) -> str:
 
 def _video_key(video: str) -> str:
     return _key(str(PurePosixPath(video).with_suffix("")))
-
-
-def _check(split: str, frames: int, modalities: tuple[str, ...], known: tuple[str, ...], limit: int | None) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    if isinstance(modalities, str) or set(modalities) - set(known):
-        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
-    if frames < 1 or (limit is not None and limit < 1):
-        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every clip)")

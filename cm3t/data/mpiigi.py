@@ -24,7 +24,7 @@ from cm3t.data.clip import Clip
 from cm3t.data.features import HASHED, Features
 from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
-from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
+from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
 from cm3t.data.side import SOUND, audio_tokens
 from cm3t.data.tables import AnnotationError, MissingFiles
 
@@ -79,7 +79,9 @@ class MpiiGroupInteraction(Segments):
         transform: Transform | str | None = None,
     ):
         self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
-        _check(split, frames, modalities, self.known, limit, view)
+        check_reading(split, SPLITS, frames, modalities, self.known, limit)
+        if view not in range(len(VIEWS)):
+            raise ValueError(f"view={view!r} is none of 0 (front), 1 (left), 2 (right)")
         self.split, self.frames, self.size, self.view = split, frames, size, view
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.behaviours = tuple(modalities), tuple(behaviours)
@@ -87,10 +89,7 @@ class MpiiGroupInteraction(Segments):
         self.root, self.folder = _located(root, f"{SPLITS[split]}_samples.csv")
         self.counts: Counter = Counter()
         self.classes = {"behaviour": len(self.behaviours)}
-        rows = self._rows(tune)
-        if limit is not None and limit < len(rows):
-            rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
-        self.annotations = rows.reset_index(drop=True)
+        self.annotations = rows = some_of(self._rows(tune), limit, seed)
         self._paths = self._clips()
         self._sounds = _sounds(self.root / "data")
         self.groups = [f"{r:02d}-{s}" for r, s in zip(rows.rec_no, rows.subject_pos, strict=True)]
@@ -205,17 +204,6 @@ class MpiiGroupInteraction(Segments):
             return self.features[name].tokens(f"{self.annotations.sample_id[index]:05d}")
         path = self._sounds.get(int(row.rec_no))
         return None if path is None else audio_tokens(path, row.start_time / 1000, row.end_time / 1000, self.sound)
-
-
-def _check(split: str, frames: int, modalities: tuple[str, ...], known, limit: int | None, view: int) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    if isinstance(modalities, str) or set(modalities) - set(known):
-        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
-    if frames < 1 or (limit is not None and limit < 1):
-        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every snippet)")
-    if view not in range(len(VIEWS)):
-        raise ValueError(f"view={view!r} is none of 0 (front), 1 (left), 2 (right)")
 
 
 def _sounds(folder: Path) -> dict[int, Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -129,6 +130,23 @@ class Segments:
             for i, frames in zip(rows.index, clips, strict=True):
                 videos[i] = rearrange(torch.from_numpy(frames), "t h w c -> c t h w")
         return videos
+
+
+def check_reading(split: str, splits: Iterable[str], frames: int, modalities, known: Iterable[str], limit) -> None:
+    """What every reader checks of its arguments. Errors: ValueError."""
+    if split not in splits:
+        raise ValueError(f"unknown split {split!r}; known are {', '.join(splits)}")
+    if isinstance(modalities, str) or set(modalities) - set(known):
+        raise ValueError(f"unknown modalities {modalities!r}; give a tuple of {', '.join(known)}")
+    if frames < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"frames={frames} and limit={limit} must be at least 1 (limit=None takes every clip)")
+
+
+def some_of(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """So many of the rows, drawn by the seed, in their order; a larger limit keeps those of a smaller one."""
+    if limit is not None and limit < len(rows):
+        rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
+    return rows.reset_index(drop=True)
 
 
 def every_tenth(ids: Iterable) -> tuple:

@@ -26,7 +26,7 @@ from cm3t.data.clip import Clip
 from cm3t.data.features import Features
 from cm3t.data.landmarks import landmark_tokens
 from cm3t.data.media import read_frames, read_segments
-from cm3t.data.segments import TENTH, Segments, Transform, every_tenth
+from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
 from cm3t.data.side import audio_tokens
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
@@ -91,7 +91,8 @@ class Udiva(Segments):
         transform: Transform | str | None = None,
     ):
         self.known = tuple(dict.fromkeys((*MODALITIES, *dict(features or {}))))
-        _check(split, frames, modalities, self.known, limit, tasks, seconds, windows)
+        check_reading(split, SPLITS, frames, modalities, self.known, limit)
+        _check_windows(tasks, seconds, windows)
         self.split, self.frames, self.size = split, frames, size
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.tasks = tuple(modalities), tuple(tasks)
@@ -212,9 +213,7 @@ class Udiva(Segments):
         self.counts["participants without traits"] = len(own) - len(named)
         if rows.empty:
             raise AnnotationError(f"{self.folder}/metadata: nobody of {self.split} is in a session")
-        if limit is not None and limit < len(rows):
-            rows = rows.iloc[np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit])]
-        return rows.reset_index(drop=True)
+        return some_of(rows, limit, seed)
 
     def _label(self, people: dict) -> None:
         rows = self.annotations
@@ -264,13 +263,10 @@ def _has_traits(table: Path) -> bool:
     return all(trait in table.read_text(encoding="utf-8-sig", errors="replace").split("\n")[0] for trait in TRAITS)
 
 
-def _check(split, frames, modalities, known, limit, tasks, seconds, windows) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
-    for what, given, among in (("modalities", modalities, known), ("tasks", tasks, tuple(TASKS))):
-        if isinstance(given, str) or set(given) - set(among):
-            raise ValueError(f"unknown {what} {given!r}; give a tuple of {', '.join(among)}")
-    if frames < 1 or any(most is not None and most < 1 for most in (limit, windows)):
-        raise ValueError(f"frames={frames}, limit={limit} and windows={windows} must be at least 1 (None: all)")
+def _check_windows(tasks, seconds, windows) -> None:
+    if isinstance(tasks, str) or set(tasks) - set(TASKS):
+        raise ValueError(f"unknown tasks {tasks!r}; give a tuple of {', '.join(TASKS)}")
+    if windows is not None and windows < 1:
+        raise ValueError(f"windows={windows} must be at least 1 (None: all)")
     if not tasks or not seconds > 0:
         raise ValueError(f"tasks={tasks!r} and seconds={seconds} leave no clip")
