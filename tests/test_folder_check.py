@@ -4,15 +4,16 @@ import pytest
 from test_folder import ROWS, copy, table, whole  # noqa: F401
 from toys import SMALL_SWIN
 
-from cm3t import backbones, run
+from cm3t import backbones, dryrun, run
 from cm3t.data.folder_check import check_folder
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """A Swin of two blocks at 24 pixels in the place of the default backbone."""
+    """A Swin of two blocks at 24 pixels in the place of the default backbone; what it costs is not worked out."""
     spec = SMALL_SWIN | dict(make="video_swin:VideoSwin", clip=(2, 24, 24), prefix_length=2)
     monkeypatch.setitem(backbones._SPECS, "video_swin_mini", spec)
+    monkeypatch.setattr(dryrun, "_estimate", lambda *_: None)  # slow, and tested in test_real
 
 
 def test_everything_wrong_with_a_folder_is_found_at_once(copy, tmp_path):  # noqa: F811
@@ -48,7 +49,6 @@ def test_the_page_for_own_videos_looks_before_it_runs(copy, tiny, capsys):  # no
     assert dry(copy, "-p", "side=flow") == 0
     said = capsys.readouterr().out
     assert "dry run of 2 runs" in said and said.strip().endswith("nothing is missing")
-    assert all(words in said for words in ("time: ", "memory: ", "disk: "))
 
 
 def test_the_page_for_own_videos_names_all_that_is_missing(copy, tiny, capsys):  # noqa: F811
