@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # slow to import, and the report needs no more than titles
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 UNCOMPARED = ("nbval-ignore-output", "nbval-skip")
-TAGS = ("parameters", *UNCOMPARED, "raises-exception", "solution", "hide-input")
+TAGS = ("parameters", *UNCOMPARED, "raises-exception", "hide-input")
 CELL_TIMEOUT = config.PROFILES["smoke"].cell_timeout
 
 
