@@ -192,7 +192,8 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     for number, key in enumerate(todo):
         left = (time.perf_counter() - started) / number * (len(todo) - number) if number else None
         config, eta = configs[key], f", {duration(left)} left" if number else ""
-        log(f"run {number + 1}/{len(todo)}: {config.method} on {config.data}, {config.backbone}, seed {config.seed}{eta}")
+        what = f"{config.method} on {config.data}, {config.backbone}, seed {config.seed}"
+        log(f"run {number + 1}/{len(todo)}: {what}{eta}")
         try:
             records[key] = run(config, out, log, keep=key in starts)
         except TrainingDiverged as error:
