@@ -20,6 +20,7 @@ REPRODUCED, SAME, NOT_SEEN = "reproduced", "same direction", "not seen"
 AGREES, DIFFERS = "counted, agrees", "counted, differs"
 NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
 STATUSES = (REPRODUCED, SAME, NOT_SEEN, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
+DIRECTION = "in direction; the size is of other data"
 # Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
@@ -123,7 +124,7 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
                 else "",
                 "counted here (Video Swin-B)": "" if count is None else f"{count:.1f} {claim.unit}",
                 "status": verdict.status,
-                "note": claim.why_not,
+                "note": claim.why_not or (DIRECTION if claim.size and verdict.status == REPRODUCED else ""),
                 "notebook": claim.notebook,
             }
         )
