@@ -134,17 +134,12 @@ def spell(seconds: float) -> str:
 
 
 def notebook_map() -> pd.DataFrame:
-    """One row a notebook: its question, linked, and what it takes in each profile; the last row is all of them."""
-    taken = runtime_table().set_index("notebook")
+    """One row a notebook: its number and its question, linked. What each takes is in the table of runtimes."""
     rows = []
     for path in notebooks.known():
         question = notebooks.title(path).split("·", 1)[-1].strip()
-        times = taken.loc[path.stem].to_dict() if path.stem in taken.index else {}
-        rows.append({"": path.stem[:2], "question": f"[{question}](notebooks/{path.name})"} | times)
-    if len(rows) > 1 and len(taken):
-        spent = {name: sum(timing["seconds"] for timing in timings(records_dir(name)).values()) for name in taken}
-        rows.append({"": "", "question": "all of them"} | {name: spell(total) for name, total in spent.items()})
-    return pd.DataFrame(rows, columns=["", "question", *taken.columns])
+        rows.append({"": path.stem[:2], "question": f"[{question}](notebooks/{path.name})"})
+    return pd.DataFrame(rows, columns=["", "question"])
 
 
 def quick_start() -> pd.DataFrame:
