@@ -2,11 +2,11 @@
 
     python benchmarks/loader.py [--turns 5] [--publish]
 
-Two kinds of recording: the embedded kitchen's (96 pixels, 8 a second), and an invented one as EPIC-KITCHENS' are stored for
-training (456 x 256, 59.94 fps, with sound), also extracted to JPEGs. The plain loop is what one writes first with PyAV:
-open, seek, decode to the segment's end, keep the frames nearest to the wanted times. decord takes part where it is
-installed. Ours and the reference run in turns in one process and thread, so a busy machine slows both; the ratio is
-the median over turns. Above 1, ours is faster.
+Two kinds of recording: the embedded kitchen's (96 pixels, 8 a second), and an invented one as EPIC-KITCHENS' are
+stored for training (456 x 256, 59.94 fps, with sound), also extracted to JPEGs. The plain loop is what one writes first
+with PyAV: open, seek, decode to the segment's end, keep the frames nearest to the wanted times. decord takes part where
+it is installed. Ours and the reference run in turns in one process and thread, so a busy machine slows both; the ratio
+is the median over turns. Above 1, ours is faster.
 """
 
 from __future__ import annotations
