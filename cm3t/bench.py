@@ -24,7 +24,7 @@ from cm3t.backbones.video_swin import WindowAttention3d
 from cm3t.config import records_dir
 from cm3t.model import create
 from cm3t.records import provenance, write_json
-from cm3t.train import peak_memory
+from cm3t.training.machine import peak_memory
 
 Work = Callable[[], None]
 SIZES = ("video_swin_t", "video_swin_s", "video_swin_b")  # those that torchvision has too

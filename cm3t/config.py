@@ -290,6 +290,11 @@ def default_of(name: str):
     return RunConfig.__dataclass_fields__[name].default
 
 
+def has_first_step(config: RunConfig) -> bool:
+    """Does the run start from one with pictures alone? One with a side does, unless all of it is trained at once."""
+    return bool(config.side) and config.regime != "joint"
+
+
 def vision_run(config: RunConfig) -> RunConfig:
     """The run that a run with a side starts from, its first step: the same settings, with pictures alone.
 

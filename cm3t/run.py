@@ -134,6 +134,8 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
     """Run one notebook by papermill into results/local/<profile>/executed/; seconds it took."""
     output = _executed(path, profile)
     output.parent.mkdir(parents=True, exist_ok=True)
+    # A resumed notebook finds runs of before: it took what they took, not what finding them takes.
+    found = sum(_share(record) for record in load_all(local_dir(profile)) if _belongs(record, path))
     start = time.monotonic()
     with _progress():
         papermill.execute_notebook(
@@ -149,8 +151,7 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
             config=notebooks.kernel_settings(),
         )
     runs = [record for record in load_all(local_dir(profile)) if _belongs(record, path)]
-    # A resumed notebook found runs of before: it took what they took, not what finding them takes.
-    seconds = max(time.monotonic() - start, sum(record.train_info["seconds"] for record in runs))
+    seconds = time.monotonic() - start + found
     device = _device(runs[-1].meta_info["hardware"]) if runs else None
     save_timing(local_dir(profile), path.stem, seconds, runs=len(runs), device=device)
     return seconds
@@ -160,6 +161,11 @@ def _belongs(record: Record, path: Path) -> bool:
     """Is it a run of this notebook, its tuning apart?"""
     given = record.run_info["config"]
     return given["study"] == path.stem[:2] and given["score_split"] == "validation"
+
+
+def _share(record: Record) -> float:
+    """Seconds of the machine's that a run took: those beside it had their part."""
+    return record.train_info["seconds"] / record.meta_info["hardware"].get("at_once", 1)
 
 
 def _device(hardware: dict) -> str:

@@ -7,23 +7,22 @@ records, resumption.
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 
 from cm3t import backbones, flags, official
 from cm3t.backbones import weights
-from cm3t.config import PROFILES, ConfigError, RunConfig, config_hash, local_dir, resolve, run_id, vision_run
+from cm3t.config import ConfigError, RunConfig, config_hash, has_first_step, local_dir, resolve, run_id, vision_run
 from cm3t.data.media import MediaError
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
-from cm3t.training import steps
+from cm3t.training import jobs, machine, steps
 from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.training.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
 from cm3t.training.tasks import task_of
@@ -52,14 +51,14 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     if record:  # it takes the place of the run that lost its plugins, whichever study asked for that
         config = replace(config, study=record.run_info["study"], claims=tuple(record.run_info["config"]["claims"]))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    meta = provenance(device_name(device), **digests(config, out))
-    meta["hardware"]["threads"] = threads_of(config)
+    meta = provenance(machine.device_name(device), **digests(config, out))
+    meta["hardware"] |= {"threads": machine.threads_of(config), "at_once": jobs.running()}
     first = _first_step(config, out, log)
     sets = open_sets(config)
     info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
     started = time.perf_counter()
     try:
-        with reproducible(config), peak_memory(info, device):
+        with machine.reproducible(config), machine.peak_memory(info, device):
             model = _started(config, sets, info, device, first, folder)
             _train_and_score(model, config, sets, info, log, folder)
         if keep or config.side or config.data in official.REAL:
@@ -81,7 +80,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
 
 def _first_step(config: RunConfig, out: Path | str | None, log: Log) -> Record | None:
     """The run with pictures alone that a run with a side starts from, found or made; None where there is none."""
-    if not config.side or config.regime == "joint":
+    if not has_first_step(config):
         return None
     log(f"{config.method} with {', '.join(config.side)} starts from {config.plugins.vision.name} with pictures alone")
     return run(vision_run(config), out, log, keep=True)
@@ -179,26 +178,54 @@ def _check_test(config: RunConfig) -> None:
 
 
 def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Log = print) -> list[Record]:
-    """Every run, in order, with the time left; finished runs are found first, so a killed study goes on.
+    """Every run, with the time left: as many at once as the machine has room for (`machine.at_once`).
 
-    A run that diverges leaves a failed record and the next one starts; any other error stops the study.
+    Finished runs are found first, so that a killed study goes on; it has lost what the runs under way had done. A run
+    that diverges leaves a failed record and the others go on; any other error stops the study, once the runs under way
+    are done. Scripts call this under `if __name__ == "__main__":`, since the processes of runs read the script anew.
     """
     configs = {config_hash(config): config for config in configs}
-    starts = {config_hash(vision_run(c)) for c in configs.values() if c.side and c.regime != "joint"}
     records = {key: finished(config, out) for key, config in configs.items()}
-    todo = [key for key, record in records.items() if record is None]
-    log(f"{len(configs)} runs, {len(configs) - len(todo)} of them found, {len(todo)} to do")
-    started = time.perf_counter()
-    for number, key in enumerate(todo):
-        left = (time.perf_counter() - started) / number * (len(todo) - number) if number else None
-        config, eta = configs[key], f", {duration(left)} left" if number else ""
-        what = f"{config.method} on {config.data}, {config.backbone}, seed {config.seed}"
-        log(f"run {number + 1}/{len(todo)}: {what}{eta}")
-        try:
-            records[key] = run(config, out, log, keep=key in starts)
-        except TrainingDiverged as error:
-            log(f"diverged: {error}")
-    return [record for record in records.values() if record]
+    todo = _with_first_steps({key: config for key, config in configs.items() if records[key] is None}, configs, out)
+    log(f"{len(configs)} runs, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
+    tasks = {key: (f"{place}/{len(todo)}", *todo[key], out) for place, key in enumerate(todo, 1)}
+    needs = {key: _starts(config) & todo.keys() for key, (config, _) in todo.items()}
+    count, started = machine.at_once([config for config, _ in todo.values()]), time.perf_counter()
+    for number, (key, record) in enumerate(jobs.side_by_side(_one, tasks, needs, count, log), 1):
+        records[key] = record
+        if number < len(todo):
+            left = (time.perf_counter() - started) / number * (len(todo) - number)
+            log(f"{number} of {len(todo)} runs done, {duration(left)} left")
+    return [records[key] for key in configs if records[key]]
+
+
+def _with_first_steps(todo: dict, configs: dict, out: Path | str | None) -> dict[str, tuple[RunConfig, bool]]:
+    """{hash: (run, whether what it trains is kept)}, each run after the first step that it lacks."""
+    plan: dict[str, tuple[RunConfig, bool]] = {}
+    for key, config in todo.items():
+        if has_first_step(config):
+            first = vision_run(config)
+            place, record = config_hash(first), finished(first, out)
+            if record is None or not steps.is_kept(record, folder_of(first, out)):
+                plan[place] = (configs.get(place, first), True)
+        plan.setdefault(key, (config, False))
+    return plan
+
+
+def _starts(config: RunConfig) -> set[str]:
+    """Hashes of the runs that this one starts from."""
+    first = {config_hash(vision_run(config))} if has_first_step(config) else set()
+    return first | ({config.init.rsplit("--", 1)[-1]} if config.init else set())
+
+
+def _one(label: str, config: RunConfig, keep: bool, out: Path | str | None, log: Log) -> Record | None:
+    """One of many runs; None if it diverged. Where others run beside it, what it says begins with its label."""
+    log(f"run {label}: {config.method} on {config.data}, {config.backbone}, seed {config.seed}")
+    try:
+        return run(config, out, log if jobs.running() == 1 else lambda line: log(f"{label}  {line}"), keep=keep)
+    except TrainingDiverged as error:
+        log(f"diverged: {error}")
+    return None
 
 
 def finished(config: RunConfig, out: Path | str | None = None) -> Record | None:
@@ -243,60 +270,6 @@ def _some(present: Tensor) -> Tensor:
     """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
     which = present.nonzero()[:, 0]
     return which if len(which) <= CALIBRATED else which[torch.arange(CALIBRATED) * len(which) // CALIBRATED]
-
-
-@contextmanager
-def reproducible(config: RunConfig) -> Iterator[None]:
-    """The profile's threads and determinism and the run's seed, for the length of a run."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads_of(config))
-    torch.use_deterministic_algorithms(PROFILES[config.profile].deterministic, warn_only=True)
-    torch.manual_seed(config.seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
-
-
-def threads_of(config: RunConfig) -> int:
-    """Threads that a run computes with: the profile's, or as torch finds."""
-    return PROFILES[config.profile].threads or torch.get_num_threads()
-
-
-@contextmanager
-def peak_memory(info: dict, device: torch.device) -> Iterator[None]:
-    """Writes the peak memory of what runs inside to info["peak_memory_mb"]: of the GPU, else of the process.
-
-    The process's peak includes the decoded clips. Only Linux can start it anew for each run; on Windows it is the
-    peak since the process began, on macOS what the process holds at the end.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif Path("/proc/self/clear_refs").exists():
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-    try:
-        yield
-    finally:
-        info["peak_memory_mb"] = round(_peak_bytes(device) / 2**20)
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    memory = psutil.Process().memory_info()
-    return getattr(memory, "peak_wset", memory.rss)
-
-
-def device_name(device: torch.device) -> str:
-    """What a record calls the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -91,6 +91,7 @@ def test_there_is_no_cycle():
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
 
 
+@pytest.mark.slow
 def test_the_evidence_opens_without_torch():
     names = [name for name in TORCH_FREE if (PACKAGE / f"{name.replace('.', '/')}.py").exists()]
     code = "import json, sys, cm3t\n" + "".join(f"import cm3t.{name}\n" for name in names)

@@ -172,6 +172,7 @@ def test_contract_names_the_attribute_and_the_block():
         check(nn.Linear(1, 1))
 
 
+@pytest.mark.slow
 def test_weights_round_trip_and_every_misfit_is_listed(tmp_path):
     torch.manual_seed(0)
     model = backbones.backbone("video_swin_mini", num_classes=3)

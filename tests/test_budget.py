@@ -42,6 +42,7 @@ def test_three_presets_print_the_papers_percentages(preset, one_modality, shares
     assert found[0].heads == found[2].heads == 397 * 1025
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_with_cross_attention_is_a_model_that_can_be_built():
     none, one, two = summaries("full+caa")
     assert [f"{100 * s.share:.3f}" for s in (none, one, two)] == ["100.000", "109.540", "116.088"]
@@ -58,6 +59,7 @@ def test_the_growth_with_each_modality_is_the_adapters_and_almost_none_with_sequ
     assert turn[1].trainable - turn[0].trainable < 5_767_768
 
 
+@pytest.mark.slow
 def test_the_papers_percentages_contradict_its_datasets_and_we_keep_ours():
     """EPIC has two side modalities (9.5 % published), MPIIGI one (16.1 %): per-modality costs give the opposite."""
     none, one, two = (100 * summary.share for summary in summaries("mhva+pt+caa"))

@@ -24,6 +24,7 @@ def test_video_swin_b(method, trainable, share, gmacs):
     assert cost.macs / 1e9 == pytest.approx(gmacs, abs=0.005)
 
 
+@pytest.mark.slow
 def test_cells_cost_parameters_but_no_computation():
     one, four = (cost_of("video_swin_mini", method="mhva", cells=g, bottleneck=16) for g in (1, 2))
     assert one.macs == four.macs and one.trainable < four.trainable
@@ -42,17 +43,19 @@ def test_full_fine_tuning_is_all_of_it():
     assert cost_of("video_swin_mini", method="full").share == 1
 
 
+@pytest.mark.slow
 def test_command_prints_json(capsys, monkeypatch):
     monkeypatch.setattr("cm3t.cost.METHODS", ("mhva+pt", "full"))
     main(["--backbone", "video_swin_mini", "--json"])
     assert {row["method"] for row in json.loads(capsys.readouterr().out)} == {"mhva+pt", "full"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, clip",
     [
         ("video_swin_mini", (8, 32, 32)),
-        pytest.param("video_swin_t", (8, 64, 64), marks=pytest.mark.slow),
+        ("video_swin_t", (8, 64, 64)),
     ],
 )
 def test_fvcore_with_our_handlers_counts_the_same(name, clip):

@@ -193,6 +193,7 @@ def test_bad_manifests_name_file_and_place(tmp_path, content, message):
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_any_bytes_are_a_manifest_or_one_clear_error(tmp_path):
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies

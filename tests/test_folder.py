@@ -283,6 +283,7 @@ def test_label_scores_by_hand():
         label_scores(logits * np.nan, [0, 1, 2, 0])
 
 
+@pytest.mark.slow
 def test_a_run_and_its_report(timed, tmp_path, monkeypatch):
     spec = SMALL_SWIN | dict(make="video_swin:VideoSwin", clip=(2, 24, 24), prefix_length=2)
     monkeypatch.setitem(backbones._SPECS, "video_swin_mini", spec)

@@ -57,6 +57,7 @@ def test_files_of_another_form(tmp_path):
         landmark_tokens(tmp_path / "c.hdf5", [0.0])
 
 
+@pytest.mark.slow
 def test_a_modality_of_the_dyads(dyads, tmp_path):  # noqa: F811
     root = Path(shutil.copytree(dyads, tmp_path / "udiva"))
     data = Udiva(root, tasks=("talk",), seconds=2.0, frames=4)

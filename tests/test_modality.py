@@ -316,6 +316,7 @@ def test_side_tokens_without_a_name_are_refused(video, side):
         build("caa")(video, side["audio"])
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_memory_and_no_gradient():
     torch.manual_seed(0)
     model = create("video_swin_mini", method="mhva+pt+caa", heads={"verb": 3}, weights=None)

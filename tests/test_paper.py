@@ -120,6 +120,7 @@ def test_sizes_are_counted_beside_what_the_paper_says():
     }
 
 
+@pytest.mark.slow
 def test_every_number_of_the_ledger_has_its_unit_and_each_kind_its_column():
     table = ledger.ledger()
     numbers = table[[name for name in table if name.startswith(("paper", "ours", "counted"))]].to_numpy()

@@ -121,6 +121,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch, bac
         pretrain.pretrain(replace(recipe, lr=1e-2), data, tmp_path / "cut", **quiet)
 
 
+@pytest.mark.slow
 def test_publishes_what_it_scored(data, tmp_path):
     result = pretrain.pretrain(RECIPE, data, tmp_path, log=lambda line: None)
     path = pretrain.publish(RECIPE, result, data, tmp_path)

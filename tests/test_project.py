@@ -87,6 +87,7 @@ def test_torch_and_torchvision_are_of_one_build():
 FIXED = {"ipykernel", "fvcore", "seaborn", "timm"}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared():
     """Whoever installs the package can import it: nothing comes along by chance. The generator is an extra."""
     files = [path for path in ROOT.glob("cm3t/**/*.py") if "rooms" not in path.parts]

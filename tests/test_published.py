@@ -33,6 +33,7 @@ def test_counts_that_were_verified_by_hand():
     assert COSTS["video_swin_b", "frozen"]["macs"] / 1e9 == pytest.approx(281.33, abs=5e-3)
 
 
+@pytest.mark.slow
 def test_the_record_is_what_the_code_counts():
     backbone, clip = SIZED["vit_b"]
     cost = cost_of(backbone, method="mhva+pt", clip=clip)
@@ -40,6 +41,7 @@ def test_the_record_is_what_the_code_counts():
     assert (cost.params, cost.trainable, cost.macs) == (row["params"], row["trainable"], row["macs"])
 
 
+@pytest.mark.slow
 def test_parameters_by_stage_add_up_to_the_recorded_ones():
     rows = by_stage("video_swin_b", method="mhva+pt+caa", side={"audio": (32, 1024), "flow": (32, 1024)})
     assert [(row["width"], row["blocks"]) for row in rows] == [(128, 2), (256, 2), (512, 18), (1024, 2)]

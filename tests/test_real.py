@@ -110,7 +110,9 @@ def test_kitchens_from_videos_with_a_head_for_actions(kitchen, tmp_path):  # noq
         assert file["action_output"].shape == (4, 7) and "verb_output" not in file
 
 
-@pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio"}])
+@pytest.mark.parametrize(
+    "given", [{"method": "mhva+pt"}, pytest.param({"method": "mhva+pt+caa", "side": "audio"}, marks=pytest.mark.slow)]
+)
 def test_groups(group, tmp_path, given):  # noqa: F811
     root = Path(shutil.copytree(group, tmp_path / "mpiigi"))
     put_sound(root, "rec25", click_track(16000, 5, 2.5))  # the recording that is kept out of training is the last
@@ -120,7 +122,13 @@ def test_groups(group, tmp_path, given):  # noqa: F811
     assert record.run_info["config"]["tune"] is None and record.train_info["epochs"][0]["tune"]["n"] == 1
 
 
-@pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio,transcript"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "mhva+pt"},
+        pytest.param({"method": "mhva+pt+caa", "side": "audio,transcript"}, marks=pytest.mark.slow),
+    ],
+)
 def test_dyads(dyads, tmp_path, given):  # noqa: F811
     config = settings("udiva", dyads, tasks="talk+lego", seconds=2.0, windows=1, sentences="hashing:16", **given)
     record, official = trained(config, tmp_path)
@@ -151,6 +159,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(group, tmp_path):  # noq
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[1] == pytest.approx(losses[2], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_there_and_what_it_takes(group, tmp_path, capsys, monkeypatch):  # noqa: F811
     root = Path(shutil.copytree(group, tmp_path / "mpiigi"))
     words = f"--profile paper --data mpiigi --root {root} --method mhva+pt+caa --side audio --backbone video_swin_mini"
@@ -191,6 +200,7 @@ def test_counts_of_memory_and_activations_grow_with_what_is_asked():
     assert dryrun.saved_bytes(lean, {}) < dryrun.saved_bytes(small, {})
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_missing_something(group, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setattr(dryrun.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10})())
     lines = []

@@ -37,6 +37,7 @@ def test_names_are_the_official_ones():
     assert set(SHARES) | set(LEGS) == set(BEHAVIOURS) and sum(SHARES.values()) < 1
 
 
+@pytest.mark.slow
 def test_scripts_repeat_and_follow_the_seed(scripts):
     assert plan(Dials()) == scripts
     assert plan(replace(DIALS, seed=1))[0].snippets != scripts[0].snippets
@@ -170,6 +171,7 @@ def test_sound_files_are_read_where_they_were_written(tmp_path):
     assert not list(tmp_path.glob("*.opus"))
 
 
+@pytest.mark.slow
 def test_a_generated_layout_is_read(tmp_path):
     """Everything but the pictures, which are grey here."""
     scripts = plan(SMALL)

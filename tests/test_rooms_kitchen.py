@@ -125,6 +125,7 @@ def test_runs_follow_switches(scripts):
         assert FIXTURES[run.fixture].machine == run.machine and run.on < run.off
 
 
+@pytest.mark.slow
 def test_scripts_repeat(scripts):
     again = plan(Dials(), make_participants(Dials()))
     assert again == scripts

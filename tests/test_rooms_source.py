@@ -176,6 +176,7 @@ def imported(nodes):
             yield "." + node.module if node.level else node.module.split(".")[0]
 
 
+@pytest.mark.slow
 def test_simulators_are_imported_by_the_generator_only():
     users = [p for p in PACKAGE.rglob("*.py") if SIMULATORS & set(imported(ast.walk(ast.parse(p.read_text()))))]
     assert users and all(p.relative_to(PACKAGE).parts[:2] == ("data", "rooms") for p in users)

@@ -109,6 +109,7 @@ def test_a_stopped_study_says_how_to_go_on(checkout, monkeypatch, capsys):
     assert run.main([]) == 130 and "resumes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_real_execution_and_a_failing_one(checkout, capsys):
     checkout("03_fails", "1 / 0")
     assert run.main(["01", "03", "-p", "seeds=[5]"]) == 1
@@ -118,6 +119,7 @@ def test_a_real_execution_and_a_failing_one(checkout, capsys):
     assert set(timings(local_dir("smoke"))) == {"01_first"}
 
 
+@pytest.mark.slow
 def test_a_refreshed_notebook_is_executed_and_clean(checkout):
     path = checkout("04_clean", "import os; print(os.listdir(os.environ['CM3T_LOCAL']))", "print(profile)")
     book = notebooks.read(path)
@@ -152,6 +154,7 @@ def test_publishing_moves_what_finished_and_leaves_the_machine_behind(checkout, 
     assert run.publish("quick", ["02"]) == 0
 
 
+@pytest.mark.slow
 def test_smoke_publishes_only_its_times(checkout, executed, make_record):
     save_record(make_record("smoke"), local_dir("smoke"))
     run.main(["01"])
@@ -171,4 +174,4 @@ def test_a_resumed_notebook_took_what_its_runs_took(checkout, executed, make_rec
     save_record(make_record(study="01", seed=1, score_split="tune"), local_dir("smoke"))
     run.main(["01"])
     kept = timings(local_dir("smoke"))["01_first"]
-    assert (kept["seconds"], kept["runs"], kept["device"]) == (60.0, 1, "2 CPU cores")
+    assert 60 <= kept["seconds"] < 61 and (kept["runs"], kept["device"]) == (1, "2 CPU cores")

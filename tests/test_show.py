@@ -35,6 +35,7 @@ def test_a_cell_map_names_every_cell():
     assert [text.get_text() for text in figure.axes[0].texts] == [f"$A_{{{i}}}$" for i in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_plots_of_results_and_of_none():
     empty = table(0)
     for figure in (

@@ -102,6 +102,7 @@ def test_regimes(given, found):
     assert info["share"] > (1 if given.get("method") == "full+caa" else 0)
 
 
+@slow
 def test_modality_dropout_and_missing_clips_change_training():
     losses = [ran(side="flow", modality_dropout=p).train_info["epochs"][0]["loss"] for p in (0.0, 0.5)]
     assert losses[0] != losses[1]
@@ -190,6 +191,7 @@ def test_a_modality_starts_from_another_data_sets(monkeypatch, by):
     assert kept[1]["joint_heads.behaviour.weight"].shape[0] == 3
 
 
+@slow
 def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
     donor = ran()
     config = settings(init=str(file_of(donor, "audio")), seed=1)
@@ -200,6 +202,7 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
     assert train.finished(config) is None
 
 
+@slow
 def test_a_study_may_hold_runs_that_start_from_its_earlier_ones():
     donor = settings()
     records = train.run_all([donor, settings(seed=1, init=run_id(donor))], log=quiet)
@@ -223,6 +226,7 @@ def test_a_start_that_is_not_there(init, message):
     assert len(list(local_dir("smoke").glob("*.json"))) == before  # told before the first step is trained
 
 
+@slow
 def test_behaviours_are_learned_scored_and_shown(monkeypatch):
     kinds(monkeypatch, **{"rooms-group": Behaviours})
     lines = []
@@ -234,6 +238,7 @@ def test_behaviours_are_learned_scored_and_shown(monkeypatch):
     assert json.loads(json.dumps(scores))["n"] == 16
 
 
+@slow
 def test_traits_are_learned_and_converge_downwards(monkeypatch):
     kinds(monkeypatch, **{"rooms-dyad": Traits})
     lines = []

@@ -73,7 +73,13 @@ def test_clips_of_the_kitchen_are_the_same_as_in_memory():
     assert all(torch.equal(video, whole.video[clips]) for clips, video in read)
 
 
-@pytest.mark.parametrize("given", [{}, {"method": "mhva+pt+caa", "side": "audio,flow", "modality_dropout": 0.3}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        pytest.param({"method": "mhva+pt+caa", "side": "audio,flow", "modality_dropout": 0.3}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_streamed_run_has_the_numbers_of_one_in_memory(toy, tmp_path, given):
     found = []
     for workers in (None, 0):

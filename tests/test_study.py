@@ -38,6 +38,7 @@ def test_smoke_is_three_runs_and_quick_two_seeds_of_seven_variants():
     assert len(plan.configs("02", "quick")) == 2 * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", plans.STUDIES)
 def test_every_planned_variant_is_found_again_by_its_own_settings(number, make_record):
     wanted = plan.configs(number, "full", seeds=[0])
@@ -197,6 +198,7 @@ def test_unknown_names_are_errors_with_the_nearest_one():
         plan.configs("20", "smoke")
 
 
+@pytest.mark.slow
 def test_planning_needs_no_torch():
     code = "import sys; from cm3t import study; study.configs('02', 'full'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

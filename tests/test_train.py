@@ -135,7 +135,8 @@ def test_run_all_tells_the_time_left_and_survives_a_diverged_run(monkeypatch):
     assert [record.run_info["config"]["seed"] for record in records] == [0, 1]
     assert lines[0] == "3 runs, 0 of them found, 3 to do"
     assert "diverged: too fast" in lines
-    assert any(line.startswith("run 3/3") and line.endswith("left") for line in lines)
+    assert "run 3/3: linear on rooms-kitchen, video_swin_mini, seed 1" in lines
+    assert any(line.startswith("2 of 3 runs done, ") and line.endswith("left") for line in lines)
     again = []
     assert train.run_all(configs[:1], log=again.append) == records[:1]
     assert again == ["1 runs, 1 of them found, 0 to do"]

@@ -130,6 +130,7 @@ def test_windows():
     assert windows_of([(0, 60)], 6.0, 2) == [(12.0, 18.0), (42.0, 48.0)] and len(windows_of([(0, 60)], 6.0, 7)) == 7
 
 
+@pytest.mark.slow
 def test_sound_and_words(dyads):
     data = Udiva(dyads, seconds=2.0, frames=1, tasks=("talk", "ghost"), modalities=("audio", "transcript"),
                  words={"encoder": HashingEncoder(16), "length": 3})  # fmt: skip

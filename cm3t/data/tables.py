@@ -18,7 +18,7 @@ class AnnotationError(ValueError):
 class MissingFiles(FileNotFoundError):
     """Files that a data set should have; `paths` are all of them, of which the message names the first."""
 
-    def __init__(self, message: str, paths: Sequence[Path]):
+    def __init__(self, message: str, paths: Sequence[Path] = ()):
         super().__init__(message)
         self.paths = tuple(paths)
 
