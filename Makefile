@@ -23,7 +23,7 @@ study: $(READY)
 	$(BIN)/python -m cm3t.run --profile $(PROFILE)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -p no:nbval -n auto --dist loadfile
 	$(MAKE) --no-print-directory nbval
 
 # Strict: every stored output of every notebook is compared, unless its cell is tagged; runs go to an empty folder.

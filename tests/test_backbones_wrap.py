@@ -99,6 +99,7 @@ def test_shares_are_of_the_model_with_its_classifier():
     assert summary.reference == whole
 
 
+@pytest.mark.slow
 def test_pixels_are_normalised_as_the_weights_expect():
     """By timm's own configurations; ViViT's processor halves and centres."""
     from timm.models import get_pretrained_cfg

@@ -22,6 +22,7 @@ def test_plugins_keep_far_fewer_activations_than_full_fine_tuning():
     assert ratio.ratio > 1.25 and ratio.measure == "kept activations"
 
 
+@pytest.mark.slow
 def test_options_of_a_step_are_measured_or_left_out_with_a_reason(monkeypatch):
     monkeypatch.setattr(bench, "OPTIONS", ("checkpointing",))
     against_itself, against_full = bench.option_pairs("video_swin_mini", (8, 48, 48), CPU)

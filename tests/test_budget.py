@@ -87,6 +87,7 @@ def test_what_the_switches_cost(overrides, one_modality, fusion):
     assert parts["cross-attention (audio)"] == one_modality and parts.get("fusion") == fusion
 
 
+@pytest.mark.slow
 def test_the_summary_prints_a_line_a_part_encoders_apart():
     with torch.device("meta"):
         model = cm3t.create("video_swin_b", method="mhva+pt+caa", heads={"verb": 97})

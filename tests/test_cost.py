@@ -39,6 +39,7 @@ def test_macs_are_linear_in_frames_and_adapters_add_two_products_a_token():
     assert extra == sum(2 * n * c * 8 * blocks for n, c, blocks in tokens)
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_is_all_of_it():
     assert cost_of("video_swin_mini", method="full").share == 1
 

@@ -114,6 +114,7 @@ def test_an_unpacking_that_stopped_is_seen_at_once(extracted):
         data.files.pictures("P01_01", [[3.5]], None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("day", "old"), [("2020-08-01", True), ("2021-08-01", False)])
 def test_reissued_pictures(extracted, day, old):
     table(extracted / "annotations/EPIC_100_train.csv", [row("P01_109_0"), row("P03_01_0")])
@@ -126,6 +127,7 @@ def test_reissued_pictures(extracted, day, old):
     assert len(said) == old and all("P01_109" in text and "download them again" in text for text in said)
 
 
+@pytest.mark.slow
 def test_motion_computed_from_extracted_pictures_or_read(extracted):
     data = EpicKitchens(extracted, frames=2, source="frames", modalities=("flow",), flow="compute")
     assert data[0].side["flow"].shape == (2, 128)

@@ -147,6 +147,7 @@ def test_sequential_attention_is_rigid_its_order_matters(video, side):
     assert (one(video, side)["verb"] - other(video, side)["verb"]).abs().max() > 1e-6
 
 
+@pytest.mark.slow
 @each_method
 @torch.no_grad()
 def test_adding_and_removing_one_leaves_the_others_bit_equal(key, video, side):

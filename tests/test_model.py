@@ -116,6 +116,7 @@ def test_a_prefix_is_seen_by_every_window_and_two_prefixes_differ(video):
     assert (change.abs().amax(-1) > 0).all()
 
 
+@pytest.mark.slow
 def test_cells_fall_back_to_one_where_they_do_not_divide_the_map():
     backbone = tiny()
     assert map_sides(backbone, (4, 24, 24)) == [(6, 6), (3, 3), (2, 2)]
@@ -259,6 +260,7 @@ def test_summary_prints_the_papers_share_and_names_its_denominator():
     assert f"{397 * 1025:,}" in text, "heads are listed, outside the share"
 
 
+@pytest.mark.slow
 def test_the_summary_of_full_fine_tuning_says_what_its_100_percent_are():
     with torch.device("meta"):
         model = cm3t.create("video_swin_b", method="full+caa", heads={"verb": 97})

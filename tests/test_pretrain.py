@@ -135,6 +135,7 @@ def test_publishes_what_it_scored(data, tmp_path):
     assert "synthetic" in card and record.meta_info["digests"]["weights"] in card
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_a_remedy(data, tmp_path):
     with pytest.raises(FloatingPointError, match="lower --lr"):
         pretrain.pretrain(replace(RECIPE, lr=1e30), data, tmp_path, log=lambda line: None)

@@ -78,7 +78,10 @@ def agree(record, official, metrics):
             assert own[subset][name] == pytest.approx(scores[name], abs=1e-4), (subset, name)
 
 
-@pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio,flow"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"method": "mhva+pt"}, pytest.param({"method": "mhva+pt+caa", "side": "audio,flow"}, marks=pytest.mark.slow)],
+)
 def test_kitchens_from_files(extracted, tmp_path, given):
     config = settings("epic", extracted, source="frames", flow="files", audio="archive", **given)
     record, official = trained(config, tmp_path / "out")
@@ -151,6 +154,7 @@ def test_features_in_every_layout(group, dyads, tmp_path):  # noqa: F811
         assert data.digest != sets.open_sets(settings(name, root))["train"].digest
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(group, tmp_path):  # noqa: F811
     losses = []
     for more in ({}, {"micro_batch": 1}, {"micro_batch": 1, "checkpointing": True}):
@@ -193,6 +197,7 @@ def test_a_dry_run_lists_all_that_is_missing(copy, tmp_path, monkeypatch):  # no
     assert "swin3d_b" in missing and str(tmp_path) in missing
 
 
+@pytest.mark.slow
 def test_counts_of_memory_and_activations_grow_with_what_is_asked():
     small, large = (resolve("paper", **SMALL | {"frames": frames}) for frames in (2, 4))
     assert dryrun.saved_bytes(large, {}) > 1.8 * dryrun.saved_bytes(small, {}) > 0

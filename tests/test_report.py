@@ -79,6 +79,7 @@ def test_the_readme_without_records_says_what_to_do(study, tmp_path):
         report.render("no markers", blocks)
 
 
+@pytest.mark.slow
 def test_the_command_line(published, capsys):
     assert report.main(["readme", "--check"]) == 1
     assert report.main(["readme"]) == 0 and report.main(["readme", "--check"]) == 0

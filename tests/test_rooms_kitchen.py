@@ -68,6 +68,7 @@ def test_actions_are_consistent():
         assert all(FIXTURES[name].noun == action.noun for name in action.fixtures)
 
 
+@pytest.mark.slow
 def test_splits_are_disjoint_in_people_and_sized(scripts):
     role = {p.name: p.role for p in PEOPLE}
     assert Counter(role.values()) == {"train": 10, "tune": 2, "unseen": 2}
@@ -169,6 +170,7 @@ def test_gap_times_show_every_kept_segment(scripts, tmp_path):
         assert stop < len(times) / DIALS.fps
 
 
+@pytest.mark.slow
 def test_annotation_files(scripts, tmp_path):
     kitchen_files.write_annotations(tmp_path, DIALS, PEOPLE, scripts)
     first = files.digest(tmp_path)

@@ -71,6 +71,7 @@ def test_annotations_tell_where_every_clip_is(tmp_path):
     assert json.loads((tmp_path / "source.json").read_text()) == summary
 
 
+@pytest.mark.slow
 def test_a_clip_begins_with_a_key_frame_and_holds_its_rollout(tmp_path):
     make(tmp_path)
     with av.open(str(tmp_path / "videos" / "jump.mp4")) as container:
@@ -189,6 +190,7 @@ def test_orchestration_needs_no_simulator(name):
     assert not at_the_top & (SIMULATORS | performers)
 
 
+@pytest.mark.slow
 def test_thinned_assets_are_small_and_made_once(tmp_path, monkeypatch):
     needs("trimesh", "fast_simplification", "PIL")
     import trimesh

@@ -60,6 +60,7 @@ def test_tables_in_words_sign_differences_only():
     assert list(shown.iloc[0]) == ["shared, r = C/1", "1,000", "41.0 ± 1.0", "+1.0 ± 0.5", 5]
 
 
+@pytest.mark.slow
 def test_the_equation_map_is_true_and_notices_when_it_is_not(monkeypatch):
     assert len(show.equation_map()) == len(show.EQUATIONS)
     monkeypatch.setattr(show, "EQUATIONS", (("6", "cells", "plugins/mhva.py", "Gone", "test_eq_6", "02"),))

@@ -58,6 +58,7 @@ def test_the_second_step_starts_from_the_first_and_leaves_it_alone():
     assert record.meta_info["hardware"]["threads"] == 1
 
 
+@slow
 def test_runs_share_their_first_step(monkeypatch):
     fitted, fit = [], steps.fit
     monkeypatch.setattr(train, "fit", lambda *a, **k: fitted.append("vision") or loop.fit(*a, **k))
@@ -119,6 +120,7 @@ def test_what_a_run_trained_comes_back():
     assert model.modalities == ("audio", "flow") and not model.training
 
 
+@slow
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-4])])
 def test_a_first_step_that_lost_its_plugins_is_run_again_in_its_own_place(damage):
     first = train.run(vision_run(settings(study="02")), log=quiet, keep=True)
@@ -129,6 +131,7 @@ def test_a_first_step_that_lost_its_plugins_is_run_again_in_its_own_place(damage
     assert len(list(local_dir("smoke").glob("*.json"))) == 2
 
 
+@slow
 def test_plugins_without_their_record_are_not_trusted(monkeypatch):
     first = train.run(vision_run(settings()), log=quiet, keep=True)
     (local_dir("smoke") / f"{first.run_id}.json").unlink()
@@ -177,7 +180,8 @@ def kinds(monkeypatch, **by_name):
     monkeypatch.setattr(sets, "open_data", opened)
 
 
-@pytest.mark.parametrize("by", [pytest.param("run", marks=slow), "file"])
+@slow
+@pytest.mark.parametrize("by", ["run", "file"])
 def test_a_modality_starts_from_another_data_sets(monkeypatch, by):
     kinds(monkeypatch, **{"rooms-group": Behaviours})
     donor = ran(epochs=2)
@@ -250,6 +254,7 @@ def test_traits_are_learned_and_converge_downwards(monkeypatch):
     assert any("tune mse 0." in line and "%" not in line for line in lines)
 
 
+@slow
 def test_two_modalities_through_a_side_run_of_every_task(monkeypatch):
     kinds(monkeypatch, **{"rooms-group": Behaviours, "rooms-dyad": Traits})
     for data, headline in (("rooms-group", "map"), ("rooms-dyad", "mse")):

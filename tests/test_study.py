@@ -95,6 +95,7 @@ def test_the_equal_adapter_has_mhvas_parameters_to_within_its_biases():
     assert abs(shared - mhva) / mhva < 0.02
 
 
+@pytest.mark.slow
 def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_record):
     monkeypatch.setattr(settings_of, "ROOT", tmp_path)
     for c in plan.configs("02", "full", groups=["tuning"]):
