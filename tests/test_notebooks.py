@@ -1,7 +1,9 @@
 """Each committed notebook is executed, clean, short, and honest about its parameters. Nothing is executed here."""
 
 import ast
+import importlib
 import re
+from inspect import ismodule
 from pathlib import Path
 
 import nbformat
@@ -152,6 +154,22 @@ def test_names_given_to_resolve_are_settings(book):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("resolve"):
                 given = {keyword.arg for keyword in node.keywords if keyword.arg}
                 assert given <= set(RunConfig.__dataclass_fields__), given
+
+
+def part_of(module, name):
+    """What `from module import name` gives."""
+    found = importlib.import_module(module)
+    return getattr(found, name) if hasattr(found, name) else importlib.import_module(f"{module}.{name}")
+
+
+def test_what_it_takes_from_the_package_is_there(book):
+    nodes = [node for tree in trees(code(book)) for node in ast.walk(tree)]
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module.startswith("cm3t")]
+    taken = {name.name: part_of(node.module, name.name) for node in imports for name in node.names}
+    parts = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    modules = {name: found for name, found in taken.items() if ismodule(found)}
+    used = [(modules[part.value.id], part) for part in parts if part.value.id in modules]
+    assert not [ast.unparse(part) for module, part in used if not hasattr(module, part.attr)]
 
 
 def test_links_and_files_exist(book):
