@@ -38,13 +38,21 @@ QUICK_START = (
     ("any machine", "make lab", "smoke", "the notebooks, to read and change; they start at `smoke`"),
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
 )
-# The comparisons the README and notebook 02 rest on: ours, against.
+LINEAR, ADAPTFORMER, PT, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
+# The comparisons the README and notebook 02 rest on: ours, against. The README has the first two.
 CONTRASTS = (
-    ("mhva+pt", "adaptformer+pt"),
-    ("mhva", "adaptformer"),
-    ("mhva+pt", "mhva"),
-    ("mhva+pt", "full"),
-    ("mhva+pt", "linear"),
+    (MHVA_PT, ADAPTFORMER_PT),
+    (MHVA, plans.EQUAL),
+    (MHVA, ADAPTFORMER),
+    (MHVA_PT, MHVA),
+    (MHVA_PT, FULL),
+    (MHVA_PT, LINEAR),
+)
+PAIRED = "Each interval is a 95 % one of its own; the first contrast is the paper's main claim."
+NOTES = {"references": "At rates that were not tuned: what pretraining is worth, no comparison of methods. "}
+SHARES = (
+    "Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. Epochs to converge: "
+    "all runs anneal their rate over the same epochs, so that these say nothing of speed."
 )
 
 
@@ -66,6 +74,7 @@ def rooms(profile: str) -> pd.DataFrame:
 def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.DataFrame:
     """One row a method, best first: trained share, accuracy on each subset (mean ± 95 %), epochs, n."""
     runs = select(frame)
+    runs = runs[runs["method"] != "scratch"]  # a reference at an untuned rate, with a table of its own
     rows = []
     for method, group in runs.groupby("method", sort=True):
         row = {"method": label(method), "trained, heads apart (%)": f"{100 * group['share'].iloc[0]:.1f}"}
@@ -82,10 +91,10 @@ def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SC
     """One row a contrast of methods: the difference paired over seeds, with its 95 % interval, and n."""
     rows = []
     for ours, against in contrasts:
-        found = paired(frame, {"method": ours}, {"method": against}, metric)
+        found = paired(frame, ours.settings, against.settings, metric)
         if found is not None:
-            row = {"contrast": f"{label(ours)} - {label(against)}", "paired difference": found.text(signed=True)}
-            rows.append(row | {"95 % interval": _range(found), "n": found.n})
+            row = {"contrast": f"{ours.label} - {against.label}", "paired difference": found.text(signed=True)}
+            rows.append(row | {"95 % interval": found.ends(), "n": found.n})
     return pd.DataFrame(rows, columns=["contrast", "paired difference", "95 % interval", "n"])
 
 
@@ -102,10 +111,6 @@ def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]
     headline = plans.HEADLINES[data]
     against = {f"minus {variants[0].label}": variants[0]}
     return show.in_words(study.compare(frame, variants, against, f"validation.all.{headline}"), headline)
-
-
-def _range(found: Interval) -> str:
-    return "" if found.n < 2 else f"{found.low:+.1f} to {found.high:+.1f}"
 
 
 def runtime_table() -> pd.DataFrame:
@@ -168,10 +173,12 @@ def footer(profile: str | None) -> str:
     if not found:
         return SYNTHETIC
     devices = sorted({record.meta_info["hardware"]["device"] for record in found})
+    scored = sum(record.run_info["config"]["score_split"] == "validation" for record in found)
+    sweep = f" and {len(found) - scored} of the sweep" if scored < len(found) else ""
     content = "".join(f"{record.run_id}{record.train_info['metrics']}" for record in found)
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return (
-        f"{SYNTHETIC} Profile `{profile}`: {len(found)} runs on {', '.join(devices)}, "
+        f"{SYNTHETIC} Profile `{profile}`: {scored} runs{sweep} on {', '.join(devices)}, "
         f"[records](../../records/{profile}) `{digest}`. Mean ± 95 % t-interval over seeds."
     )
 
@@ -192,22 +199,31 @@ def write_all(profile: str | None = None) -> list[Path]:
     if profile:
         frame, note = rooms(profile), footer(profile)
         tables = config.results_dir() / "tables" / profile
-        made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", note)
+        made += save_table(methods_table(frame), tables / "02_methods", "Methods on rooms-kitchen", f"{SHARES} {note}")
         if "validation.gap1.action_top1" in frame:
             table = methods_table(frame, GAPS)
-            made += save_table(table, tables / "02_gap", "Ever further from training", f"{_gap_clips(frame)} {note}")
-        made += save_table(differences_table(frame), tables / "02_differences", "Paired differences, in points", note)
+            words = f"{_gap_clips(frame)} {SHARES} {note}"
+            made += save_table(table, tables / "02_gap", "Ever further from training", words)
+        table = differences_table(frame)
+        made += save_table(table, tables / "02_differences", "Paired differences, in points", f"{PAIRED} {note}")
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
-        for number, group in ((number, group) for number, groups in plans.STUDIES.items() for group in groups):
+        for number, group in ((number, group) for number, plan in plans.PLAN.items() for group in plan[profile]):
             for data, table in group_tables(results(profile), number, group).items():
                 name = f"{number}_{group}".replace(f"table 4, {data}", "table_4") + f"_{data}"
-                made += save_table(table, tables / name, f"Notebook {number}, {group}, on {data}", note)
+                words = f"{NOTES.get(group, '')}{_so_far(number, group, data, len(table))}{note}"
+                made += save_table(table, tables / name, f"Notebook {number}, {group}, on {data}", words)
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
     made += figures.save_figure(show.figure_2(), config.results_dir() / "figures" / "cm3t")
     made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
     return [*made, write_readme()]
+
+
+def _so_far(number: str, group: str, data: str, ran: int) -> str:
+    """How many variants of a group have been run, where it is not all of them."""
+    planned = [v for v in plans.STUDIES[number][group] if v.settings.get("data", RunConfig.data) == data]
+    return f"{ran} of {len(planned)} variants have been run. " if ran < len(planned) else ""
 
 
 def _gap_clips(frame: pd.DataFrame) -> str:
@@ -224,21 +240,24 @@ def readme_blocks() -> dict[str, str]:
     blocks["start"] = markdown(quick_start())
     if profile:
         frame = rooms(profile)
-        table = differences_table(frame, CONTRASTS[:1])
-        headline = [
-            f"{row['contrast']}: {row['paired difference']} points (n={row['n']})" for _, row in table.iterrows()
-        ]
+        pairs = [(a, b, paired(frame, a.settings, b.settings)) for a, b in CONTRASTS[:2]]
+        headline = [f"{a.label} - {b.label}: {_briefly(found)}" for a, b, found in pairs if found]
         note = footer(profile).replace("../../records", "results/records")
         parts = [
             f"![Accuracy of each method](results/figures/{profile}/02_methods.png)",
             markdown(methods_table(frame)[README_COLUMNS]),
-            f"Paired over seeds, {headline[0]}; [more](results/tables/{profile}/02_differences.md)."
+            f"Paired by seed, {'; '.join(headline)}; [more](results/tables/{profile}/02_differences.md)."
             if headline
             else "",
             note,
         ]
         blocks["results"] = "\n\n".join(part for part in parts if part)
     return blocks
+
+
+def _briefly(found: Interval) -> str:
+    """A difference in points, and whether its interval leaves it undecided."""
+    return found.text(signed=True) + ("" if found.low > 0 or found.high < 0 else ", undecided")
 
 
 def render(text: str, blocks: dict[str, str]) -> str:

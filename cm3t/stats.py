@@ -5,11 +5,12 @@ Every function here is pure: records in, numbers out.
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 import pandas as pd
 from scipy.special import stdtrit
 
-from cm3t.config import RunConfig
+from cm3t.config import RunConfig, tuned_lr
 from cm3t.methods import OVERRIDES, parse_method
 
 SCORE = "validation.all.action_top1"
@@ -42,10 +43,22 @@ class Interval:
         """Upper end."""
         return self.mean + self.half
 
-    def text(self, digits: int = 1, signed: bool = False) -> str:
-        """As a table prints it: `41.7 ± 0.9`, or `41.7` for a single run."""
-        mean = f"{self.mean:{'+' if signed else ''}.{digits}f}"
-        return mean if math.isnan(self.half) else f"{mean} ± {self.half:.{digits}f}"
+    def text(self, digits: int | None = None, signed: bool = False) -> str:
+        """As a table prints it: `41.7 ± 0.9`, or `41.7` for a single run; differences are signed, with a digit more."""
+        digits = 1 + signed if digits is None else digits
+        mean = rounded(self.mean, digits, signed)
+        return mean if math.isnan(self.half) else f"{mean} ± {rounded(self.half, digits)}"
+
+    def ends(self, digits: int = 2) -> str:
+        """Both ends of the interval of a difference: `-0.12 to +4.30`; nothing for a single run."""
+        ends = (rounded(end, digits, True) for end in (self.low, self.high))
+        return "" if math.isnan(self.half) else " to ".join(ends)
+
+
+def rounded(value: float, digits: int, signed: bool = False) -> str:
+    """A number as a table prints it: half goes up, in decimals (75.05 is 75.1), and zero has no sign."""
+    found = Decimal(repr(round(value, 9))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return f"{found or abs(found):{'+' if signed and found else ''}}"
 
 
 def interval(values) -> Interval:
@@ -65,8 +78,8 @@ def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
     """The runs of a configuration: what is named must match, what is not must be plain (see PLAIN, USUAL).
 
     Give `name=any` to let a setting vary; a method may be written in any order of its words. A run that started from
-    another's plugins is found by any `init`. ValueError if two of the runs are the same but for a setting that nobody
-    named, such as the learning rate.
+    another's plugins is found by any `init`. Of several learning rates the released one counts unless `lr` is named.
+    ValueError if two of the runs are the same but for a setting that nobody named.
     """
     if "method" in wanted and wanted["method"] is not any:
         wanted["method"] = parse_method(wanted["method"]).name
@@ -75,6 +88,7 @@ def select(frame: pd.DataFrame, **wanted) -> pd.DataFrame:
         if value is not any and len(frame):
             frame = frame[_matches(frame[name], value)]
     if (PLAIN | wanted)["score_split"] == "validation":  # a sweep on `tune` has many runs of one seed, rightly
+        frame = frame if "lr" in wanted else _at_released_rate(frame)
         _refuse_twins(frame)
     return frame
 
@@ -88,9 +102,23 @@ def _matches(column: pd.Series, value) -> pd.Series:
     return column.isna() if value is None else column == value
 
 
+def _twins(frame: pd.DataFrame) -> pd.Series:
+    """Which runs share method, conditions and seed with another one."""
+    return frame.duplicated([name for name in (*SAME, "seed") if name in frame], keep=False)
+
+
+def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of runs of one seed that differ in the learning rate, those at the released one, if it is among them."""
+    if not len(frame) or not _twins(frame).any():
+        return frame
+    own = frame["lr"] == [tuned_lr(*row) for row in zip(frame["data"], frame["backbone"], frame["method"], strict=True)]
+    alone = frame[own] if len(frame[own]) else frame
+    return frame[~_twins(frame) | frame.index.isin(alone.index)]
+
+
 def _refuse_twins(frame: pd.DataFrame) -> None:
     """ValueError if one method has two runs of one seed: an older setting's records were left among the newer."""
-    twins = frame[frame.duplicated([name for name in (*SAME, "seed") if name in frame], keep=False)]
+    twins = frame[_twins(frame)]
     if len(twins):
         differ = [name for name in UNNAMED if name in twins and twins[name].nunique(dropna=False) > 1]
         raise ValueError(

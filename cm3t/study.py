@@ -90,8 +90,8 @@ def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapp
     if roots:
         given = given | {"root": roots[settings["data"]]}
     config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **given | settings)
-    rate = released().get(rate_key(config), {}).get("lr")
-    return config if rate is None or given.get("lr") else resolve(**_fields(config) | {"lr": rate})
+    own = given.get("lr") or settings.get("lr") or released().get(rate_key(config), {}).get("lr")
+    return resolve(**_fields(config) | {"lr": own}) if own else config
 
 
 def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
@@ -128,7 +128,7 @@ def _claimed() -> list[tuple[str, tuple]]:
 def _conditions(settings: dict) -> tuple:
     """What makes two variants one: the same plugins under the same conditions."""
     plain = {name: value for name, value in (PLAIN | USUAL).items() if name not in OVERRIDES}
-    return _plugins(settings), *(str(settings.get(name, value)) for name, value in plain.items())
+    return _plugins(settings), settings.get("lr"), *(str(settings.get(name, value)) for name, value in plain.items())
 
 
 def variant(study: str, label: str) -> Variant:
@@ -210,7 +210,10 @@ def released() -> dict[str, dict]:
 
 
 def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
-    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge}}; means over seeds."""
+    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge, tied}}; means over seeds.
+
+    Of rates that are equally good the lowest wins; the others are `tied`.
+    """
     tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
     found = {}
     for row in tuned.to_dict("records"):
@@ -231,6 +234,7 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
             "score": tried[lr],
             "tried": {f"{rate:g}": tried[rate] for rate in sorted(tried)},
             "at_edge": lr in (min(tried), max(tried)),
+            "tied": [rate for rate in sorted(tried) if rate != lr and tried[rate] == tried[lr]],
         }
     return winners
 

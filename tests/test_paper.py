@@ -1,5 +1,6 @@
 """The paper's tables agree with its own prose, and each claim says where it stands and what tests it."""
 
+import math
 import re
 
 import pytest
@@ -63,9 +64,10 @@ def test_ids_are_unique_and_an_unknown_one_lists_them():
     "ours, seeds, status",
     [
         (40.0, 5, ledger.REPRODUCED),
-        (40.0, 2, ledger.SAME),
-        (30.2, 5, ledger.SAME),
-        (29.0, 5, ledger.NOT_SEEN),
+        (40.0, 2, ledger.UNDECIDED),
+        (30.2, 5, ledger.UNDECIDED),
+        (29.0, 5, ledger.UNDECIDED),
+        (20.0, 5, ledger.CONTRADICTED),
     ],
 )
 def test_a_status_follows_from_the_paired_interval(study, make_record, ours, seeds, status):
@@ -101,7 +103,23 @@ def test_slightly_below_is_not_far_below(study):
     study("full", [("full", 50.0), ("mhva+pt", 48.0)])
     assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.REPRODUCED
     study("full", [("mhva+pt", 20.0)])
-    assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.NOT_SEEN
+    assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.CONTRADICTED
+
+
+def test_a_claim_says_which_differences_agree_with_it():
+    regions = {
+        id: claim(id).region for id in ("caa-beats-mmca", "close-to-full-finetuning", "multilabel-close-to-full")
+    }
+    assert list(regions.values()) == [(0.0, math.inf), (-5.0, 0.0), (-2.0, 2.0)]
+
+
+def test_a_note_holds_what_weakens_a_claim(study, monkeypatch):
+    monkeypatch.setattr(ledger, "released", lambda: {"rooms-kitchen/video_swin_mini/pt": {"at_edge": True}})
+    study("full", [("pt", 30.0), ("mhva", 50.0), ("linear", 29.9)])
+    found = judge(claim("prefix-alone-is-weak"), results("full"), "full")
+    assert found.status == ledger.REPRODUCED
+    assert found.note.startswith("over the linear probe: +") and "points (n=5)" in found.note
+    assert found.note.endswith("pt's learning rate is the highest or lowest of those tried")
 
 
 def test_the_ledger_without_runs_claims_nothing(study):

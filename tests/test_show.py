@@ -57,7 +57,7 @@ def test_colours_follow_the_idea():
 
 def test_tables_in_words_sign_differences_only():
     shown = show.in_words(table(1))
-    assert list(shown.iloc[0]) == ["shared, r = C/1", "1,000", "41.0 ± 1.0", "+1.0 ± 0.5", 5]
+    assert list(shown.iloc[0]) == ["shared, r = C/1", "1,000", "41.0 ± 1.0", "+1.00 ± 0.50", 5]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cm3t.records import results, save_record
-from cm3t.stats import Interval, interval, paired, select, summary
+from cm3t.stats import Interval, interval, paired, rounded, select, summary
 
 
 def test_an_interval_worked_by_hand():
@@ -19,7 +19,24 @@ def test_one_run_has_no_interval_and_none_is_an_error():
     assert math.isnan(interval([5.0]).half) and interval([5.0]).text() == "5.0"
     with pytest.raises(ValueError, match="run the study"):
         interval([])
-    assert Interval(1.234, 0.5, 3).text(signed=True) == "+1.2 ± 0.5"
+    assert Interval(1.234, 0.5, 3).text(signed=True) == "+1.23 ± 0.50" and Interval(1.234, 0.5, 3).text() == "1.2 ± 0.5"
+    assert interval([5.0]).ends() == ""
+
+
+@pytest.mark.parametrize(
+    "value, digits, signed, expected",
+    [
+        (75.05, 1, False, "75.1"),  # its nearest double lies below
+        (2.65, 1, True, "+2.7"),
+        (-2.65, 1, True, "-2.7"),
+        (0.15 + 0.15 + 0.15, 1, False, "0.5"),  # sums of scores are off by a last bit
+        (-0.0073, 1, True, "0.0"),
+        (-0.0073, 2, True, "-0.01"),
+        (float("nan"), 1, False, "NaN"),
+    ],
+)
+def test_numbers_are_rounded_as_in_decimals(value, digits, signed, expected):
+    assert rounded(value, digits, signed) == expected
 
 
 def test_a_difference_is_paired_by_seed(tmp_path, study, make_record):
@@ -55,9 +72,20 @@ def test_a_summary_has_a_row_a_group(study):
     assert table.set_index("method")["mean"]["linear"] == pytest.approx(20.0, abs=0.7)
 
 
-def test_stale_runs_are_not_averaged_with_new_ones(study):
+def test_of_several_rates_the_released_one_counts(study):
     study("quick", [("mhva+pt", 40.0)])
+    study("quick", [("mhva+pt", 50.0)], lr=0.5)
+    found = select(results("quick"), method="mhva+pt")
+    assert len(found) == 2 and 0.5 not in set(found["lr"])
+    assert len(select(results("quick"), method="mhva+pt", lr=0.5)) == 2
+
+
+def test_stale_runs_are_not_averaged_with_new_ones(study):
+    study("quick", [("mhva+pt", 40.0)], lr=0.25)
     study("quick", [("mhva+pt", 50.0)], lr=0.5)
     with pytest.raises(ValueError, match="differ in lr"):
         select(results("quick"), method="mhva+pt")
-    assert len(select(results("quick"), method="mhva+pt", lr=0.5)) == 2
+    study("quick", [("mhva+pt", 40.0)])
+    study("quick", [("mhva+pt", 50.0)], batch_size=5)
+    with pytest.raises(ValueError, match="differ in batch_size"):
+        select(results("quick"), method="mhva+pt")

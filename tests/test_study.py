@@ -105,6 +105,7 @@ def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_r
     winners = plan.release_rates(to_frame(load_all(records_dir("full"))))
     assert len(winners) == len(plans.TUNED)
     assert winners["rooms-kitchen/video_swin_mini/mhva"]["at_edge"] is True
+    assert winners["rooms-kitchen/video_swin_mini/mhva"]["tied"] == []
     assert json.loads((tmp_path / "results" / "tuning.json").read_text()) == winners
     rates = {c.match_cells: c.lr for c in plan.configs("02", "smoke")}
     assert rates == {None: 1e-1, 2: 3e-3}
@@ -116,6 +117,20 @@ def test_unequal_tuning_is_refused_by_name(make_record):
         plan.best_rates(to_frame(few))
     with pytest.raises(ValueError, match="run the sweep"):
         plan.best_rates(to_frame([]))
+
+
+def test_of_rates_that_tie_the_lowest_wins_and_the_others_are_named(make_record):
+    scores = dict(zip(plans.RATES, (30.0, 40.0, 50.0, 50.0, 50.0, 20.0), strict=True))
+    made = [make_record(lr=lr, score=score, score_split="tune") for lr, score in scores.items()]
+    (winner,) = plan.best_rates(to_frame(made)).values()
+    assert (winner["lr"], winner["tied"], winner["at_edge"]) == (3e-3, [1e-2, 3e-2], False)
+
+
+def test_a_variant_may_name_its_rate():
+    tied, plain = plans.TIED, plans.MAIN[3]
+    runs = {c.lr for c in plan.configs("02", "full", groups=["tied"]) if c.method == plain.settings["method"]}
+    assert tied.settings["lr"] in runs and len(runs) == 2
+    assert plan.claims_of(plain.settings) and not plan.claims_of(tied.settings)
 
 
 def test_a_comparison_pairs_by_seed_and_leaves_out_what_was_not_run(study):

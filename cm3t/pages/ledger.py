@@ -1,26 +1,25 @@
 """The claims ledger: each claim of the paper beside what our runs say of it, in words that can be wrong.
 
 A status is a pure function of published records. It speaks of direction, never of the paper's size: our numbers come
-from another data set.
+from another data set. Each interval is a 95 % one of its own: of many claims a few would be decided by chance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cm3t.config import PROFILES, RunConfig, results_dir
+from cm3t.config import PROFILES, RunConfig, results_dir, tuning_key
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.records import largest_profile, load_run, results
 from cm3t.stats import Interval, paired, select
-from cm3t.study import Variant, interaction
+from cm3t.study import Variant, interaction, released, verdict
 
-REPRODUCED, SAME, NOT_SEEN = "reproduced", "same direction", "not seen"
+REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, agrees", "counted, differs"
 NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
-STATUSES = (REPRODUCED, SAME, NOT_SEEN, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
-DIRECTION = "in direction; the size is of other data"
+STATUSES = (REPRODUCED, UNDECIDED, CONTRADICTED, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
 # Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
@@ -34,15 +33,16 @@ class Verdict:
     difference: Interval | None = None
     profile: str | None = None
     count: float | None = None  # in the claim's unit
+    note: str = ""
 
 
 def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     """Hold a claim against a table of runs (`records.results`).
 
-    Reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim says.
-    Same direction: the mean does. Not seen: it does not, or two are close that are no better than a constant answer.
-    A claim about a size is counted: that agrees with the paper as printed, or differs. One that nothing here can test
-    says so.
+    Direction reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim
+    says. Contradicted: it lies elsewhere, or two are close that are no better than a constant answer. Undecided: part
+    of it does, or seeds are missing. A claim about a size is counted: that agrees with the paper as printed, or
+    differs. One that nothing here can test says so.
     """
     if claim.counted:
         return _count(claim)
@@ -51,14 +51,26 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     difference = difference_of(claim, frame) if profile else None
     if difference is None:
         return Verdict(claim, NOT_RUN)
+    found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame))
     if claim.margin and not _beats_trivial(claim, frame):
-        return Verdict(claim, NOT_SEEN, difference, profile)
-    enough = difference.n >= max(3, len(PROFILES[profile].seeds))
-    if enough and _holds(claim, difference.low) and _holds(claim, difference.high):
-        status = REPRODUCED
-    else:
-        status = SAME if _holds(claim, difference.mean) else NOT_SEEN
-    return Verdict(claim, status, difference, profile)
+        return replace(found, status=CONTRADICTED)
+    low, high = claim.region
+    if difference.n < max(3, len(PROFILES[profile].seeds)):
+        return found
+    if low < difference.low and difference.high < high:
+        return replace(found, status=REPRODUCED)
+    return replace(found, status=CONTRADICTED) if difference.high <= low or difference.low >= high else found
+
+
+def _note(claim: Claim, frame: pd.DataFrame) -> str:
+    """What stands beside a claim: further comparisons, and a rate that won at the edge of what was tried."""
+    pairs = [(what, paired(frame, ours, against, claim.metric)) for what, ours, against in claim.beside]
+    words = [f"{what}: {verdict(found)}" for what, found in pairs if found]
+    data, backbone = (claim.ours.get(name, getattr(RunConfig, name)) for name in ("data", "backbone"))
+    for side in (claim.ours, claim.against):
+        if released().get(tuning_key(data, backbone, side["method"]), {}).get("at_edge"):
+            words.append(f"{side['method']}'s learning rate is the highest or lowest of those tried")
+    return "; ".join(words)
 
 
 def _count(claim: Claim) -> Verdict:
@@ -77,12 +89,6 @@ def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
         return paired(frame, claim.ours, claim.against, claim.metric)
     ours, against, *beyond = (Variant("", side) for side in (claim.ours, claim.against, *claim.beyond))
     return interaction(frame, (ours, against), tuple(beyond), claim.metric)
-
-
-def _holds(claim: Claim, value: float) -> bool:
-    """Does a difference of this value agree with the claim's direction, and with its margin if it has one?"""
-    right_side = claim.direction * value > 0 or claim.direction == 0
-    return right_side and (abs(value) <= claim.margin or not claim.margin)
 
 
 def _beats_trivial(claim: Claim, frame: pd.DataFrame) -> bool:
@@ -111,9 +117,9 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
     each has a column of its own.
     """
     rows = []
-    for verdict in verdicts(profile):
-        claim, found, count = verdict.claim, verdict.difference, verdict.count
-        digits = 3 if claim.unit == "MSE" else 1
+    for judged in verdicts(profile):
+        claim, found, count = judged.claim, judged.difference, judged.count
+        digits = 3 if claim.unit == "MSE" else 2
         rows.append(
             {
                 "claim": claim.says,
@@ -123,8 +129,8 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
                 if found
                 else "",
                 "counted here (Video Swin-B)": "" if count is None else f"{count:.1f} {claim.unit}",
-                "status": verdict.status,
-                "note": claim.why_not or (DIRECTION if claim.size and verdict.status == REPRODUCED else ""),
+                "status": judged.status,
+                "note": claim.why_not or judged.note,
                 "notebook": claim.notebook,
             }
         )

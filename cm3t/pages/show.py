@@ -176,8 +176,8 @@ def variant_colour(name: str) -> str:
     return figures.FULL if name.startswith("full") else figures.GREYS["adaptformer"]
 
 
-# How a headline is called in a table, and its digits behind the point.
-HEADLINES = {"action_top1": ("action top-1 (%)", 1), "map": ("macro mAP (%)", 1), "mse": ("mean MSE", 3)}
+# How a headline is called in a table, and its digits behind the point if they are not `Interval.text`'s.
+HEADLINES = {"action_top1": ("action top-1 (%)", None), "map": ("macro mAP (%)", None), "mse": ("mean MSE", 3)}
 
 
 def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame:
