@@ -30,11 +30,11 @@ SYNTHETIC = (
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
 GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
-README_COLUMNS = ["method", "trained, heads apart (%)", "action top-1", "n"]
+README_COLUMNS = ["method", "trained, heads apart (%)", "action top-1", "unseen people"]
 # README's quick start: on what, the command, the profile whose time it is, what one gets.
 QUICK_START = (
     ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
-    ("a GPU, or a night", "make study PROFILE=full", "full", "the released numbers again; stopped, it resumes"),
+    ("a GPU, or days", "make study PROFILE=full", "full", "every planned run; stopped, it resumes"),
     ("any machine", "make lab", "smoke", "the notebooks, to read and change; they start at `smoke`"),
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
 )
@@ -236,8 +236,8 @@ def readme_blocks() -> dict[str, str]:
     """What stands between the README's markers, by name."""
     profile = largest_profile()
     picture = "![A frozen block and its plugins](results/figures/cm3t.png)"
-    blocks = {"results": f"{picture}\n\n{EMPTY}", "notebooks": markdown(notebook_map())}
-    blocks["start"] = markdown(quick_start())
+    blocks = {"results": f"{picture}\n\n{EMPTY}", "notebooks": compact(notebook_map())}
+    blocks["start"] = compact(quick_start())
     if profile:
         frame = rooms(profile)
         pairs = [(a, b, paired(frame, a.settings, b.settings)) for a, b in CONTRASTS[:2]]
@@ -245,14 +245,25 @@ def readme_blocks() -> dict[str, str]:
         note = footer(profile).replace("../../records", "results/records")
         parts = [
             f"![Accuracy of each method](results/figures/{profile}/02_methods.png)",
-            markdown(methods_table(frame)[README_COLUMNS]),
+            compact(methods_table(frame)[README_COLUMNS]),
             f"Paired by seed, {'; '.join(headline)}; [more](results/tables/{profile}/02_differences.md)."
             if headline
             else "",
+            f"Of the paper's claims: {_tally(ledger(profile)['status'])}.",
             note,
         ]
         blocks["results"] = "\n\n".join(part for part in parts if part)
     return blocks
+
+
+def compact(table: pd.DataFrame) -> str:
+    """A table as `markdown` writes it, without blanks beside the bars: they would count as words."""
+    return re.sub(r" ?(?<!\\)\| ?", "|", markdown(table))
+
+
+def _tally(statuses: pd.Series) -> str:
+    """How many claims have which status, the most frequent first."""
+    return "; ".join(f"{status} {count}" for status, count in statuses.value_counts().items())
 
 
 def _briefly(found: Interval) -> str:

@@ -139,23 +139,27 @@ def variant(study: str, label: str) -> Variant:
     return known[label]
 
 
-def compare(frame: pd.DataFrame, variants, against: dict[str, Variant], metric: str = SCORE) -> pd.DataFrame:
+def compare(
+    frame: pd.DataFrame, variants, against: dict[str, Variant], metric: str = SCORE, *, absent: bool = False
+) -> pd.DataFrame:
     """One row a variant: trained parameters, mean and half width of the score, n, and paired differences.
 
     `against` names the columns of differences, {title: variant}. Numbers stay numbers: intervals are
-    `stats.Interval`s (None where a side has not been run), for `report` to print.
+    `stats.Interval`s (None where a side has not been run), for `report` to print. A variant that has not been run has
+    no row, or with `absent` one of None.
     """
     rows = []
     for v in variants:
         runs = select(frame, **v.settings) if len(frame) else frame
         if not len(runs):
+            rows += [{"method": v.label} | dict.fromkeys(("trainable", "score", *against))] if absent else []
             continue
         row = {"method": v.label, "trainable": int(runs["trainable"].iloc[0]), "score": interval(runs[metric])}
         for title, other in against.items():
             same = _conditions(v.settings) == _conditions(other.settings)
             row[title] = None if same else paired(frame, v.settings, other.settings, metric)
         rows.append(row)
-    return pd.DataFrame(rows, columns=["method", "trainable", "score", *against])
+    return pd.DataFrame(rows, columns=["method", "trainable", "score", *against], dtype=object if absent else None)
 
 
 def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:

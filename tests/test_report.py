@@ -65,9 +65,9 @@ def test_the_readme_follows_the_records(published, tmp_path):
     assert report.stale_readme()
     report.write_readme()
     text = (tmp_path / "README.md").read_text()
-    assert "old" not in text and "kept" in text and "| MHVA + PT | 12.8 |" in text
-    assert "| a laptop | `make study` |" in text and "| 5 min, cpu |" in text
-    assert "| 02 | [A question?](notebooks/02_mhva_vs_adaptformer.ipynb) |" in text
+    assert "old" not in text and "kept" in text and "|MHVA + PT|12.8|" in text
+    assert "|a laptop|`make study`|" in text and "|5 min, cpu|" in text
+    assert "|02|[A question?](notebooks/02_mhva_vs_adaptformer.ipynb)|" in text
     assert not report.stale_readme()
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, check
+from cm3t.coerce import nearest
 
 __all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "clip_of", "wrap"]
 
@@ -88,8 +89,7 @@ def backbone(
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
     Raises ValueError for an unknown name, listing the known ones, and WeightsError for weights that do not fit.
     """
-    if name not in _SPECS:
-        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(NAMES)}")
+    _check_name(name)
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({"clip": tuple(clip)} if clip else {})
     module, _, maker = spec.pop("make").partition(":")
@@ -103,9 +103,17 @@ def backbone(
 
 def clip_of(name: str) -> tuple[int, int, int]:
     """(T, H, W) of the clips that the backbone `name` was made for, without making it."""
-    if name not in _SPECS:
-        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(NAMES)}")
+    _check_name(name)
     return _SPECS[name]["clip"]
+
+
+def _check_name(name: str) -> None:
+    """ValueError for the name of no backbone, TypeError for what is no name; both say how others are used."""
+    other = "a timm model goes through cm3t.backbones.wrap, your own through cm3t.CM3T (backbones/contract.py)"
+    if not isinstance(name, str):
+        raise TypeError(f"a backbone is given by name here, not as a {type(name).__name__}; {other}")
+    if name not in _SPECS:
+        raise ValueError(f"unknown backbone {name!r}; {nearest(name, NAMES)}; {other}")
 
 
 def wrap(model: nn.Module, *, frames: int, **options) -> nn.Module:

@@ -126,15 +126,23 @@ def _arrow(axes: Axes, start: tuple, stop: tuple, colour: str = "#444444") -> No
 
 def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = "") -> plt.Figure:
     """One row a variant, top down as in the table: the mean of `column` with its 95 % interval; a line at 0 for a
-    difference."""
-    rows = [(name, found) for name, found in zip(table["method"], table[column], strict=True) if found is not None]
+    difference. What has not been run (no score) says so."""
+    scores = table["score"] if "score" in table else table[column]
+    found = zip(table["method"], table[column], scores, strict=True)
+    rows = [(name, value) for name, value, score in found if value is not None or score is None]
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.34 * max(len(rows), 2)))
         for place, (name, found) in enumerate(rows):
+            if found is None:
+                side = axes.get_yaxis_transform()
+                axes.text(0.02, -place, NOT_RUN, transform=side, va="center", fontsize=9, color="#777777")
+                continue
             half = 0 if np.isnan(found.half) else found.half
             axes.errorbar(found.mean, -place, xerr=half, fmt="o", ms=5, capsize=3, color=variant_colour(name))
         if column != "score":
             axes.axvline(0, color="#999999", lw=1)
+        if not any(value for _, value in rows):
+            axes.set_xticks([])
         say_if_empty(axes, rows)
         axes.set(yticks=[-place for place in range(len(rows))], yticklabels=[name for name, _ in rows])
         axes.set(xlabel=xlabel, title=title, ylim=(-max(len(rows), 1) + 0.4, 0.6))
@@ -158,11 +166,13 @@ def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: st
             axes.errorbar(table["trainable"], means, yerr=halves, fmt="o-", ms=5, capsize=3, color=colour, label=name)
             for x, y, words in zip(table["trainable"], means, table["method"], strict=True):
                 short, place = words.split(", ")[-1], (5, -11) if below else (5, 6)
-                axes.annotate(short, (x, y), textcoords="offset points", xytext=place, fontsize=7.5, color=colour)
+                axes.annotate(short, (x, y), textcoords="offset points", xytext=place, fontsize=8.5, color=colour)
         drawn = [name for name, table in families.items() if len(table)]
         say_if_empty(axes, drawn)
         axes.set(xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
         if drawn:
+            sizes = [size for table in families.values() for size in table["trainable"]]
+            axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.8)  # room for the labels
             axes.legend()
     return figure
 
@@ -180,18 +190,21 @@ def variant_colour(name: str) -> str:
 HEADLINES = {"action_top1": ("action top-1 (%)", None), "map": ("macro mAP (%)", None), "mse": ("mean MSE", 3)}
 
 
+NOT_RUN = "not run yet"
+
+
 def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame:
     """A table of `study.compare` as text: intervals as `41.7 ± 0.9`, differences signed, parameters with commas."""
     heading, digits = HEADLINES[headline]
     shown = table.copy()
     for name in table.columns:
         if name == "trainable":
-            shown[name] = [f"{value:,}" for value in table[name]]
+            shown[name] = [f"{value:,}" if value else "" for value in table[name]]
         elif name != "method":
             signed = name != "score"
             shown[name] = [v.text(digits, signed) if isinstance(v, Interval) else "" for v in table[name]]
     if "score" in table:
-        shown["n"] = [found.n for found in table["score"]]
+        shown["n"] = [found.n if found else NOT_RUN for found in table["score"]]
     return shown.rename(columns={"trainable": "trained parameters", "score": heading})
 
 
