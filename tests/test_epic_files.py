@@ -50,6 +50,7 @@ def archive(root, rate=24000, kind=np.int16, **waves):
     return root / ARCHIVE
 
 
+@pytest.mark.slow
 def test_extracted_pictures(extracted):
     data = EpicKitchens(extracted, frames=4, source="frames")
     shown = [[number(clip.video[:, t].permute(1, 2, 0).numpy()) for t in range(4)] for clip in data]

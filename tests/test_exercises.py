@@ -44,6 +44,7 @@ def test_an_empty_answer_does_not_pass(fault):
     assert exercises.check_detector(lambda model: True, fault).startswith("not yet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["shared", "unscaled"])
 def test_the_faults_change_what_a_model_computes(fault):
     video = torch.randn(1, 3, 8, 96, 96)
@@ -51,6 +52,7 @@ def test_the_faults_change_what_a_model_computes(fault):
         assert not torch.equal(exercises.planted(fault).features(video), exercises.planted().features(video))
 
 
+@pytest.mark.slow
 def test_a_faulty_model_has_the_parameters_of_a_healthy_one():
     counts = {exercises.planted(fault).summary().trainable for fault in (None, "shared", "unscaled")}
     assert len(counts) == 1

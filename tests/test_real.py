@@ -113,9 +113,8 @@ def test_kitchens_from_videos_with_a_head_for_actions(kitchen, tmp_path):  # noq
         assert file["action_output"].shape == (4, 7) and "verb_output" not in file
 
 
-@pytest.mark.parametrize(
-    "given", [{"method": "mhva+pt"}, pytest.param({"method": "mhva+pt+caa", "side": "audio"}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio"}])
 def test_groups(group, tmp_path, given):  # noqa: F811
     root = Path(shutil.copytree(group, tmp_path / "mpiigi"))
     put_sound(root, "rec25", click_track(16000, 5, 2.5))  # the recording that is kept out of training is the last
@@ -125,13 +124,8 @@ def test_groups(group, tmp_path, given):  # noqa: F811
     assert record.run_info["config"]["tune"] is None and record.train_info["epochs"][0]["tune"]["n"] == 1
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"method": "mhva+pt"},
-        pytest.param({"method": "mhva+pt+caa", "side": "audio,transcript"}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio,transcript"}])
 def test_dyads(dyads, tmp_path, given):  # noqa: F811
     config = settings("udiva", dyads, tasks="talk+lego", seconds=2.0, windows=1, sentences="hashing:16", **given)
     record, official = trained(config, tmp_path)

@@ -248,6 +248,7 @@ def test_shipped_lists_are_the_scripts(shipped, scripts, tmp_path):
         assert (shipped / "bbr" / path.name).read_text() == path.read_text(), path.name
 
 
+@pytest.mark.slow
 def test_shipped_files_are_complete_and_small(shipped):
     facts = json.loads((shipped / "rooms.json").read_text())
     assert files.digest(shipped) == facts["digest"] and facts["bytes"]["total"] < 10e6

@@ -78,6 +78,7 @@ def test_sound_is_learned_where_pictures_say_nothing(monkeypatch):
     assert verb["all"] > 90 and verb["no_audio"] < 70 and verb["shuffled_audio"] < 70 and verb["muted_audio"] < 70
 
 
+@slow
 @pytest.mark.parametrize(
     "given, found",
     [
@@ -109,6 +110,7 @@ def test_modality_dropout_and_missing_clips_change_training():
     assert losses[0] != losses[1]
 
 
+@slow
 def test_what_a_run_trained_comes_back():
     config = settings(side="audio,flow")
     with pytest.raises(ConfigError, match=r"does not hold what .*keep=True"):
