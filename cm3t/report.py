@@ -39,9 +39,10 @@ QUICK_START = (
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
 )
 LINEAR, ADAPTFORMER, PT, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
-# The comparisons the README and notebook 02 rest on: ours, against. The README has the first two.
+# The comparisons the README and notebook 02 rest on: ours, against. The README has the first three.
 CONTRASTS = (
     (MHVA_PT, ADAPTFORMER_PT),
+    (MHVA_PT, plans.TIED),
     (MHVA, plans.EQUAL),
     (MHVA, ADAPTFORMER),
     (MHVA_PT, MHVA),
@@ -240,7 +241,7 @@ def readme_blocks() -> dict[str, str]:
     blocks["start"] = compact(quick_start())
     if profile:
         frame = rooms(profile)
-        pairs = [(a, b, paired(frame, a.settings, b.settings)) for a, b in CONTRASTS[:2]]
+        pairs = [(a, b, paired(frame, a.settings, b.settings)) for a, b in CONTRASTS[:3]]
         headline = [f"{a.label} - {b.label}: {_briefly(found)}" for a, b, found in pairs if found]
         note = footer(profile).replace("../../records", "results/records")
         parts = [

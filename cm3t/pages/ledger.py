@@ -41,8 +41,8 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
 
     Direction reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim
     says. Contradicted: it lies elsewhere, or two are close that are no better than a constant answer. Undecided: part
-    of it does, or seeds are missing. A claim about a size is counted: that agrees with the paper as printed, or
-    differs. One that nothing here can test says so.
+    of it does, seeds are missing, or a learning rate as good as the other side's says otherwise (`tied`). A claim about
+    a size is counted: that agrees with the paper as printed, or differs. One that nothing here can test says so.
     """
     if claim.counted:
         return _count(claim)
@@ -54,17 +54,25 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame))
     if claim.margin and not _beats_trivial(claim, frame):
         return replace(found, status=CONTRADICTED)
+    tied = paired(frame, claim.ours, claim.tied, claim.metric) if claim.tied else None
+    said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in (difference, tied) if each}
+    return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
+
+
+def _decided(claim: Claim, difference: Interval, seeds: int) -> str:
+    """What the whole of an interval says of a claim, if it rests on all seeds and at least three."""
     low, high = claim.region
-    if difference.n < max(3, len(PROFILES[profile].seeds)):
-        return found
+    if difference.n < max(3, seeds):
+        return UNDECIDED
     if low < difference.low and difference.high < high:
-        return replace(found, status=REPRODUCED)
-    return replace(found, status=CONTRADICTED) if difference.high <= low or difference.low >= high else found
+        return REPRODUCED
+    return CONTRADICTED if difference.high <= low or difference.low >= high else UNDECIDED
 
 
 def _note(claim: Claim, frame: pd.DataFrame) -> str:
     """What stands beside a claim: further comparisons, and a rate that won at the edge of what was tried."""
-    pairs = [(what, paired(frame, ours, against, claim.metric)) for what, ours, against in claim.beside]
+    tied = (("against the other of its two best rates", claim.ours, claim.tied),) if claim.tied else ()
+    pairs = [(what, paired(frame, ours, against, claim.metric)) for what, ours, against in (*tied, *claim.beside)]
     words = [f"{what}: {verdict(found)}" for what, found in pairs if found]
     data, backbone = (claim.ours.get(name, getattr(RunConfig, name)) for name in ("data", "backbone"))
     for side in (claim.ours, claim.against):
