@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from cm3t.backbones import names, weights
-from cm3t.config import RunConfig, cache_dir, config_hash, local_dir, vision_run
+from cm3t.config import RunConfig, cache_dir, config_hash, has_first_step, local_dir, vision_run
 from cm3t.cost import cost_of
 from cm3t.data.epic_labels import ANNOTATIONS
 from cm3t.data.folder import VideoFolder
@@ -66,7 +66,7 @@ class Found:
 def check(configs: Iterable[RunConfig], out: str | Path | None = None, log: Callable[[str], None] = print) -> int:
     """Say what the runs of `configs` need and would take; 0 where nothing is missing, else 2, and the list of it."""
     configs = list(configs)
-    firsts = [vision_run(config) for config in configs if config.side and config.regime != "joint"]
+    firsts = [vision_run(config) for config in configs if has_first_step(config)]
     configs = list({config_hash(config): config for config in (*firsts, *configs)}.values())
     found = Found()
     readings: dict[str, list[RunConfig]] = {}

@@ -85,7 +85,6 @@ class Claim:
     counted: str = ""  # the name of a published figure whose count here is held against it
     why_not: str = ""
     beside: tuple[tuple[str, dict, dict], ...] = ()  # comparisons that the ledger prints with it: what, ours, against
-    tied: dict | None = None  # `against` at a rate as good on `tune`: the claim must hold against both
 
     @property
     def region(self) -> tuple[float, float]:
@@ -122,7 +121,6 @@ CLAIMS = (
         "MHVA + PT reaches a far higher accuracy than AdaptFormer's adapters + PT on a supervised backbone",
         ACTION, +1, 11.1, "02", MHVA_PT, ADAPTFORMER_PT,
         beside=(("without PT, the shared adapter of equal parameters", {"method": "mhva"}, EQUAL),),
-        tied=ADAPTFORMER_PT | {"lr": 3e-2},
     ),
     Claim(
         "small-bottleneck-suffices", "Sec. 3.2.2",

@@ -63,7 +63,7 @@ REFERENCES = (
     Variant("all from random weights", {"method": "scratch"}),
 )
 # Two rates of AdaptFormer + PT are equally good on `tune`: its row takes the lower one, this is the other.
-TIED = Variant("AdaptFormer + PT, the other of its two best rates", {"method": "adaptformer+pt", "lr": 3e-2})
+TIED = Variant("AdaptFormer + PT, the other of its two best rates", MAIN[3].settings | {"lr": 3e-2})
 RATES_TIED = (MAIN[5], MAIN[3], TIED)
 # What gets the learning-rate sweep: every method that the tables compare, each with the same rates.
 TUNED = (*MAIN, *LADDER[1:4], CELLS[0], EQUAL)

@@ -38,7 +38,7 @@ QUICK_START = (
     ("any machine", "make lab", "smoke", "the notebooks, to read and change; they start at `smoke`"),
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
 )
-LINEAR, ADAPTFORMER, PT, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
+LINEAR, ADAPTFORMER, _, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
 # The comparisons the README and notebook 02 rest on: ours, against. The README has the first three.
 CONTRASTS = (
     (MHVA_PT, ADAPTFORMER_PT),
@@ -269,7 +269,7 @@ def _tally(statuses: pd.Series) -> str:
 
 def _briefly(found: Interval) -> str:
     """A difference in points, and whether its interval leaves it undecided."""
-    return found.text(signed=True) + ("" if found.low > 0 or found.high < 0 else ", undecided")
+    return found.text(signed=True) + ("" if found.decided else ", undecided")
 
 
 def render(text: str, blocks: dict[str, str]) -> str:

@@ -43,6 +43,11 @@ class Interval:
         """Upper end."""
         return self.mean + self.half
 
+    @property
+    def decided(self) -> bool:
+        """Does a difference have its whole interval on one side of 0? One run decides nothing."""
+        return self.low > 0 or self.high < 0
+
     def text(self, digits: int | None = None, signed: bool = False) -> str:
         """As a table prints it: `41.7 ± 0.9`, or `41.7` for a single run; differences are signed, with a digit more."""
         digits = 1 + signed if digits is None else digits
@@ -102,23 +107,23 @@ def _matches(column: pd.Series, value) -> pd.Series:
     return column.isna() if value is None else column == value
 
 
-def _twins(frame: pd.DataFrame) -> pd.Series:
-    """Which runs share method, conditions and seed with another one."""
-    return frame.duplicated([name for name in (*SAME, "seed") if name in frame], keep=False)
+def _same(frame: pd.DataFrame) -> list[str]:
+    """The columns that make two runs twins: method, conditions and seed."""
+    return [name for name in (*SAME, "seed") if name in frame]
 
 
 def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of runs of one seed that differ in the learning rate, those at the released one, if it is among them."""
-    if not len(frame) or not _twins(frame).any():
+    """Of twins that differ in the learning rate, those at the released one, where it is among them."""
+    if not frame.duplicated(_same(frame)).any():
         return frame
-    own = frame["lr"] == [tuned_lr(*row) for row in zip(frame["data"], frame["backbone"], frame["method"], strict=True)]
-    alone = frame[own] if len(frame[own]) else frame
-    return frame[~_twins(frame) | frame.index.isin(alone.index)]
+    rates = [tuned_lr(*row) for row in zip(frame["data"], frame["backbone"], frame["method"], strict=True)]
+    own = frame["lr"] == rates
+    return frame[own | ~own.groupby([frame[name] for name in _same(frame)], dropna=False).transform("any")]
 
 
 def _refuse_twins(frame: pd.DataFrame) -> None:
     """ValueError if one method has two runs of one seed: an older setting's records were left among the newer."""
-    twins = frame[_twins(frame)]
+    twins = frame[frame.duplicated(_same(frame), keep=False)]
     if len(twins):
         differ = [name for name in UNNAMED if name in twins and twins[name].nunique(dropna=False) > 1]
         raise ValueError(

@@ -19,6 +19,8 @@ from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES,
 from cm3t.records import write_json
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select
 
+NOT_RUN = "not run yet"  # what pages say of a planned run that no record is there of
+
 
 def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
     """The groups asked for, or the profile's own when none are; ConfigError for an unknown one."""
@@ -89,9 +91,10 @@ def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapp
         settings = settings | {"init": run_id(started)}
     if roots:
         given = given | {"root": roots[settings["data"]]}
-    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **given | settings)
-    own = given.get("lr") or settings.get("lr") or released().get(rate_key(config), {}).get("lr")
-    return resolve(**_fields(config) | {"lr": own}) if own else config
+    named = given | settings
+    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **named)
+    rate = released().get(rate_key(config), {}).get("lr")
+    return config if rate is None or named.get("lr") else resolve(**_fields(config) | {"lr": rate})
 
 
 def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
@@ -193,12 +196,13 @@ def interaction(frame: pd.DataFrame, first: tuple, second: tuple, metric: str = 
 def verdict(found: Interval | None) -> str:
     """What a difference says: higher or lower if the whole 95 % interval does, else undecided; with n."""
     if found is None:
-        return "not run yet"
+        return NOT_RUN
     words = f"{found.text(signed=True)} points (n={found.n})"
     if found.n < 2:
         return f"{words}: one seed decides nothing"
-    side = "higher" if found.low > 0 else "lower" if found.high < 0 else "undecided, the interval holds 0"
-    return f"{words}: {side}"
+    if not found.decided:
+        return f"{words}: undecided, the interval holds 0"
+    return f"{words}: {'higher' if found.mean > 0 else 'lower'}"
 
 
 def rate_key(config: RunConfig) -> str:

@@ -78,6 +78,10 @@ def test_of_several_rates_the_released_one_counts(study):
     found = select(results("quick"), method="mhva+pt")
     assert len(found) == 2 and 0.5 not in set(found["lr"])
     assert len(select(results("quick"), method="mhva+pt", lr=0.5)) == 2
+    study("quick", [("pt", 20.0)], lr=0.25)
+    study("quick", [("pt", 30.0)], lr=0.5)
+    with pytest.raises(ValueError, match="runs of pt share"):  # not dropped because another method has its own rate
+        select(results("quick"), method=any)
 
 
 def test_stale_runs_are_not_averaged_with_new_ones(study):

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cm3t.config import PROFILES, RunConfig, results_dir, tuning_key
+from cm3t.config import PROFILES, RunConfig, resolve, results_dir
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.records import largest_profile, load_run, results
 from cm3t.stats import Interval, paired, select
-from cm3t.study import Variant, interaction, released, verdict
+from cm3t.study import NOT_RUN, Variant, interaction, rate_key, released, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, agrees", "counted, differs"
-NOT_TESTABLE, NOT_RUN = "not testable here", "not run yet"
+NOT_TESTABLE = "not testable here"
 STATUSES = (REPRODUCED, UNDECIDED, CONTRADICTED, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
 # Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
@@ -54,8 +54,8 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame))
     if claim.margin and not _beats_trivial(claim, frame):
         return replace(found, status=CONTRADICTED)
-    tied = paired(frame, claim.ours, claim.tied, claim.metric) if claim.tied else None
-    said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in (difference, tied) if each}
+    all_found = (difference, *_at_tied_rates(claim, frame).values())
+    said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in all_found}
     return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
 
 
@@ -71,14 +71,28 @@ def _decided(claim: Claim, difference: Interval, seeds: int) -> str:
 
 def _note(claim: Claim, frame: pd.DataFrame) -> str:
     """What stands beside a claim: further comparisons, and a rate that won at the edge of what was tried."""
-    tied = (("against the other of its two best rates", claim.ours, claim.tied),) if claim.tied else ()
-    pairs = [(what, paired(frame, ours, against, claim.metric)) for what, ours, against in (*tied, *claim.beside)]
-    words = [f"{what}: {verdict(found)}" for what, found in pairs if found]
-    data, backbone = (claim.ours.get(name, getattr(RunConfig, name)) for name in ("data", "backbone"))
+    pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
+    found = (_at_tied_rates(claim, frame) | pairs).items()
+    words = [f"{what}: {verdict(difference)}" for what, difference in found if difference]
     for side in (claim.ours, claim.against):
-        if released().get(tuning_key(data, backbone, side["method"]), {}).get("at_edge"):
+        if _tuned(side).get("at_edge"):
             words.append(f"{side['method']}'s learning rate is the highest or lowest of those tried")
     return "; ".join(words)
+
+
+def _at_tied_rates(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval]:
+    """The claim's difference with either side at a learning rate as good on `tune` as its own, where that ran."""
+    sides = {}
+    for name, side in (("ours", claim.ours), ("against", claim.against)):
+        for rate in _tuned(side).get("tied", ()):
+            both = {"ours": claim.ours, "against": claim.against} | {name: side | {"lr": rate}}
+            sides[f"{side['method']} at {rate:g}, as good on tune"] = paired(frame, **both, metric=claim.metric)
+    return {what: found for what, found in sides.items() if found}
+
+
+def _tuned(side: dict) -> dict:
+    """What the sweep found for one side of a claim; empty where it was not tuned."""
+    return released().get(rate_key(resolve("full", **{k: v for k, v in side.items() if k != "init"})), {})
 
 
 def _count(claim: Claim) -> Verdict:

@@ -18,6 +18,7 @@ from cm3t.pages import figures
 from cm3t.pages.figures import CAA, MHVA, PREFIX, house, say_if_empty
 from cm3t.records import provenance
 from cm3t.stats import Interval
+from cm3t.study import NOT_RUN
 
 FROZEN = "#F0F0F0"
 CELL_BLUES = ("#0072B2", "#56B4E9", "#003F63", "#A6D4F2")  # MHVA's blue and its neighbours, one a cell
@@ -188,9 +189,6 @@ def variant_colour(name: str) -> str:
 
 # How a headline is called in a table, and its digits behind the point if they are not `Interval.text`'s.
 HEADLINES = {"action_top1": ("action top-1 (%)", None), "map": ("macro mAP (%)", None), "mse": ("mean MSE", 3)}
-
-
-NOT_RUN = "not run yet"
 
 
 def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame:

@@ -52,7 +52,7 @@ def side_by_side(
     except BrokenProcessPool as error:
         remedy = "what is done is kept; OMP_NUM_THREADS=1 does one thing at a time"
         raise RuntimeError(f"a process of {count} died, perhaps for lack of memory: {remedy}") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GeneratorExit):  # nobody waits for them any more
         stop.set()
         raise
     finally:
