@@ -153,6 +153,26 @@ def load_all(folder: Path | str) -> list[Record]:
     return [record for record in records if newest[record.run_info["config_hash"]] is record]
 
 
+def published(profile: str) -> list[Record]:
+    """The published runs of a profile, all on the same clips and the same frozen weights; a mixture is refused."""
+    folder, found = records_dir(profile), {}
+    records = load_all(folder)
+    for record in records:
+        settings, digests = record.run_info["config"], record.meta_info.get("digests", {})
+        what = {"data": settings["data"], "weights": (settings["backbone"], settings["weights"])}
+        for name in what.keys() & digests.keys():
+            if digests[name] != "random":
+                found.setdefault((name, what[name]), {}).setdefault(digests[name], []).append(record.run_id)
+    for (name, value), runs in found.items():
+        if len(runs) > 1:
+            each = "; ".join(f"{digest[:8]} ({len(ids)} runs, such as {ids[0]})" for digest, ids in runs.items())
+            raise ValueError(
+                f"{folder}: runs with {name}={value} rest on {len(runs)} versions of it: {each}. Numbers of different "
+                "versions are not compared: run the older ones again, or move their records elsewhere"
+            )
+    return records
+
+
 def to_frame(records: list[Record]) -> pd.DataFrame:
     """One row a run: configuration, costs, and metrics as columns named split.subset.metric.
 
@@ -177,12 +197,12 @@ def results(profile: str | None = None, study: str | None = None) -> pd.DataFram
     if profile is not None and profile not in PROFILES:
         raise ConfigError(f"profile={profile!r} is not known; {nearest(profile, PROFILES)}")
     profile = profile or largest_profile(study)
-    return to_frame(load_all(records_dir(profile))) if profile else to_frame([])
+    return to_frame(published(profile)) if profile else to_frame([])
 
 
 def largest_profile(study: str | None = None) -> str | None:
     """The largest profile whose published runs are complete; else the largest that scored validation; else None."""
-    frames = {name: to_frame(load_all(records_dir(name))) for name in reversed(PROFILES)}
+    frames = {name: to_frame(published(name)) for name in reversed(PROFILES)}
     if study:
         frames = {name: frame[frame["study"] == study] for name, frame in frames.items()}
     scored = {name: frame for name, frame in frames.items() if "validation" in set(frame["score_split"])}

@@ -20,7 +20,7 @@ from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
 from cm3t.pages.ledger import ledger
-from cm3t.records import largest_profile, load_all, results, timings
+from cm3t.records import largest_profile, published, results, timings
 from cm3t.stats import SCORE, Interval, interval, paired, select
 
 SYNTHETIC = (
@@ -170,7 +170,7 @@ def runtime_row(notebook: str) -> str:
 
 def footer(profile: str | None) -> str:
     """Under each table: synthetic, the profile, how many runs, on what, and the digest of the records."""
-    found = load_all(records_dir(profile)) if profile else []
+    found = published(profile) if profile else []
     if not found:
         return SYNTHETIC
     devices = sorted({record.meta_info["hardware"]["device"] for record in found})

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,21 @@ def test_the_largest_complete_profile_is_shown(study, make_record):
     study("full", [("mhva+pt", 41.0)])
     assert largest_profile() == "full" and len(results()) == 5
     assert largest_profile("03") is None
+
+
+def test_runs_on_two_versions_of_the_data_are_not_compared(study, make_record):
+    study("quick", [("mhva+pt", 40.0)])
+    record = make_record("quick", method="pt")
+    digests = record.meta_info["digests"]
+    save_record(
+        replace(record, meta_info=record.meta_info | {"digests": digests | {"weights": "random"}}), records_dir("quick")
+    )
+    assert len(results("quick")) == 3
+    save_record(
+        replace(record, meta_info=record.meta_info | {"digests": digests | {"data": "e" * 12}}), records_dir("quick")
+    )
+    with pytest.raises(ValueError, match="rooms-kitchen rest on 2 versions.*dddd.*eeee.*run the older"):
+        results("quick")
 
 
 def test_one_run_for_two_studies_counts_once(study):
