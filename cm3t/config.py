@@ -26,7 +26,7 @@ from cm3t.settings import (
     SWITCHES,
     UNTUNED_LR,
 )
-from cm3t.sides import SIDES, sides_of
+from cm3t.sides import SIDES, SOUNDS, sides_of
 
 __all__ = ["PROFILES", "SIDES", "ConfigError", "Profile", "RunConfig", "config_hash", "resolve", "run_id", "vision_run"]
 
@@ -123,6 +123,7 @@ class RunConfig:
     flow: str | None = None
     flow_scale: str | None = None
     audio: str | None = None
+    sound: str | None = None
     head: str | None = None
     view: int | None = None
     behaviours: int | None = None
@@ -258,6 +259,8 @@ def _fill(values: dict) -> None:
     values["side"] = tuple(sorted(set(values["side"])))
     if not values["side"]:
         values |= {name: default_of(name) for name in SIDE_SWITCHES}
+    if "audio" in values["side"]:
+        values["sound"] = values["sound"] or SOUNDS.get(values["data"])
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:

@@ -72,6 +72,7 @@ HELP = {
         "flow": "compute it, or read it from files",
         "flow_scale": "unified over both halves of the data set, or as stored",
         "audio": "from the video, from the archive, or from the archive of this path",
+        "sound": "spectrogram: epic (24 kHz, 400 x 128) or small (16 kHz, 101 x 64, the rooms' own)",
         "head": "verb and noun, or one class for each pair",
         "view": "0 from the front, 1 left, 2 right",
         "behaviours": "how many of the list: 14 or 15",

@@ -12,6 +12,7 @@ SWITCHES = {
     "flow": KITCHENS,
     "flow_scale": KITCHENS,
     "audio": KITCHENS,
+    "sound": (*KITCHENS, *GROUPS),
     "head": KITCHENS,
     "view": GROUPS,
     "behaviours": GROUPS,
@@ -24,7 +25,7 @@ SWITCHES = {
     "jitter": (*KITCHENS, *GROUPS, *DYADS, "folder"),
     "transform": (*KITCHENS, *GROUPS, *DYADS, "folder"),
 }
-SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sentences", "features")  # without a side they change nothing
+SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sound", "sentences", "features")  # without a side they change nothing
 DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read as they are needed
 
 CHOICES = {
@@ -38,6 +39,7 @@ CHOICES = {
     "source": ("video", "frames"),
     "flow": ("compute", "files"),
     "flow_scale": ("unified", "stored"),
+    "sound": ("epic", "small"),
     "head": ("verb+noun", "action"),
     "sampling": ("segments", "dense"),
 }

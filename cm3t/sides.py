@@ -11,6 +11,9 @@ SIDES = {
     "udiva": ("audio", "landmarks", "transcript"),
     "folder": ("audio", "flow", "transcript"),  # and features of any name: `sides_of`
 }
+# How sound is read where `side.sound_options` shall not take EPIC-KITCHENS-100's own settings: the rooms' holds nothing
+# above 8 kHz, and adapters of one can only be reused in the other where both are read alike.
+SOUNDS = {"rooms-kitchen": "small", "rooms-group": "small"}
 FEATURES = "features"  # the folder of a user's own modalities: ROOT/features/<name>, or <name>.h5
 ARCHIVES = (".h5", ".hdf5")
 

@@ -22,7 +22,7 @@ USUAL = {"data": RunConfig.data, "backbone": RunConfig.backbone, "weights": RunC
 
 # What makes two runs rows of one table cell, and the settings that may tell them apart unseen.
 SAME = ("method", *PLAIN, *USUAL)
-UNNAMED = ("lr", "epochs", "batch_size", "eval_clips", "weight_decay", "warmup", "frames", "size")
+UNNAMED = ("lr", "epochs", "batch_size", "eval_clips", "weight_decay", "warmup", "frames", "size", "sound")
 
 
 @dataclass(frozen=True)

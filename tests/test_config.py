@@ -11,6 +11,7 @@ from cm3t import config
 from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for, vision_run
 from cm3t.methods import AdapterSpec, parse_method
 from cm3t.records import command_line
+from cm3t.sides import SOUNDS
 
 
 def test_profiles_grow_from_smoke_to_full():
@@ -224,3 +225,13 @@ def test_the_paper_profile_names_data_backbone_and_weights():
     assert (mine.data, mine.weights, mine.workers) == ("udiva", None, 0)
     assert resolve("paper", backbone="video_swin_mini").weights == "default"
     assert resolve("full").workers is None and resolve("full").data == "rooms-kitchen"
+
+
+def test_how_sound_is_read_is_a_setting_of_runs_that_hear():
+    joined = dict(method="mhva+pt+caa")
+    assert {resolve("smoke", data=room, side="audio", **joined).sound for room in SOUNDS} == {"small"}
+    assert resolve("smoke", side="audio", sound="epic", **joined).sound == "epic"
+    assert resolve("smoke", side="flow", **joined).sound is resolve("smoke", sound="small").sound is None
+    assert resolve("smoke", data="epic", side="audio", **joined).sound is None
+    with pytest.raises(ConfigError, match="sound='small' is for epic.*udiva knows"):
+        resolve("smoke", data="udiva", side="audio", sound="small", **joined)

@@ -23,6 +23,7 @@ from cm3t.data.transcripts import HashingEncoder, read_srt
 from cm3t.data.udiva import Udiva
 from cm3t.data.udiva_metadata import read_ids, read_limits, read_parts, read_sessions
 from cm3t.metrics import trait_scores
+from cm3t.sides import SOUNDS
 
 torch.set_num_threads(1)
 DIALS = Dials()
@@ -254,3 +255,13 @@ def test_hashing_keeps_the_lexicon_apart():
     names = [c.format(x="it") for pole in dyad_words.CLAUSES.values() for c in pole]
     near = HashingEncoder()(names)
     assert float((near @ near.T - 2 * torch.eye(len(names))).max()) < 0.85
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_rooms_whose_adapters_are_reused_are_heard_alike(name):
+    data = open_data(name, split="validation", frames=4, limit=2)
+    assert data.decode_side("audio")[0].shape[1:] == (101, 64)  # 2 s at 16 kHz
+    assert open_data(name, split="validation", frames=4, limit=2, sound="epic").decode_side("audio")[0].shape[1:] == (
+        400,
+        128,
+    )

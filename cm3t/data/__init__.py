@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cm3t.config import data_dir
 from cm3t.data.clip import Batch, Clip, augment, collate, normalise, subsample, unanchor
+from cm3t.sides import SOUNDS
 
 __all__ = ["Batch", "Clip", "augment", "collate", "normalise", "open_data", "subsample", "unanchor"]
 # Each reader serves a real data set and the embedded benchmark in its layout.
@@ -42,6 +43,8 @@ def open_data(name: str, root: str | Path | None = None, split: str = "train", *
     if not name.startswith("rooms-"):
         return opened(root, split=split, **options)
     root = Path(root or data_dir() / name)
+    if name in SOUNDS:
+        options.setdefault("sound", SOUNDS[name])
     try:
         return opened(root, split=split, **options)
     except FileNotFoundError as error:

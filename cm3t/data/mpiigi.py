@@ -25,7 +25,7 @@ from cm3t.data.features import HASHED, Features
 from cm3t.data.media import read_frames
 from cm3t.data.mpiigi_samples import BEHAVIOURS, BEHAVIOURS_15, read_recordings, read_samples, write_predictions
 from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
-from cm3t.data.side import SOUND, audio_tokens
+from cm3t.data.side import audio_tokens, sound_options
 from cm3t.data.tables import AnnotationError, MissingFiles
 
 __all__ = ["BEHAVIOURS", "BEHAVIOURS_15", "MpiiGroupInteraction", "write_predictions"]
@@ -43,10 +43,10 @@ class MpiiGroupInteraction(Segments):
     targets). tune are the recordings of tune_recordings.csv (column rec_no) or of the argument `tune` ("tenth": of the
     file, and without it every tenth); train leaves them out. frames: T of every clip, at the middles of T equal spans
     of its time. size: as in `media.read_frames`.
-    modalities: of "audio" (log-mel spectrogram about the snippet's middle, `side.audio_tokens`; `sound` are its
-    settings). limit: so many snippets, drawn by `seed`; a larger limit keeps those of a smaller one. view: 0 from the
-    front, 1 left, 2 right. behaviours: the columns that are read, 14 or `BEHAVIOURS_15`. features, sampling and
-    transform: as in `Segments`; the names of features are modalities too, and take precedence.
+    modalities: of "audio" (log-mel spectrogram about the snippet's middle; `sound` as in `side.sound_options`). limit:
+    so many snippets, drawn by `seed`; a larger limit keeps those of a smaller one. view: 0 from the front, 1 left, 2
+    right. behaviours: the columns that are read, 14 or `BEHAVIOURS_15`. features, sampling and transform: as in
+    `Segments`; the names of features are modalities too, and take precedence.
 
     annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
     groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
@@ -73,7 +73,7 @@ class MpiiGroupInteraction(Segments):
         view: int = 0,
         tune: Sequence[int] | str | None = None,
         behaviours: Sequence[str] = BEHAVIOURS,
-        sound: Mapping[str, float] | None = None,
+        sound: Mapping[str, float] | str | None = None,
         features: Mapping[str, str | Path | Features] | Sequence[tuple] | None = None,
         sampling: str = "segments",
         transform: Transform | str | None = None,
@@ -85,7 +85,7 @@ class MpiiGroupInteraction(Segments):
         self.split, self.frames, self.size, self.view = split, frames, size, view
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.behaviours = tuple(modalities), tuple(behaviours)
-        self.sound = {**SOUND, **(sound or {})}
+        self.sound = sound_options(sound)
         self.root, self.folder = _located(root, f"{SPLITS[split]}_samples.csv")
         self.counts: Counter = Counter()
         self.classes = {"behaviour": len(self.behaviours)}

@@ -111,7 +111,7 @@ def set_options(config: RunConfig) -> dict[str, dict]:
 
 def reader_options(config: RunConfig) -> dict:
     """What of the settings goes to the reader of the data set, as its arguments; {} where all is left to it."""
-    plain = ("source", "flow", "flow_scale", "audio", "head", "view", "seconds", "windows", "sampling")
+    plain = ("source", "flow", "flow_scale", "audio", "sound", "head", "view", "seconds", "windows", "sampling")
     options = {name: value for name in plain if (value := getattr(config, name)) is not None}
     if config.behaviours == len(BEHAVIOURS_15):
         options["behaviours"] = BEHAVIOURS_15
