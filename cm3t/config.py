@@ -7,6 +7,7 @@ Only the standard library is imported here.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cm3t.settings import (
     FROM_PROFILE,
     PAPER_WEIGHTS,
     RANGES,
+    RATED,
     SIDE_ONLY,
     SIDE_SETTINGS,
     SIDE_SWITCHES,
@@ -264,21 +266,39 @@ def _fill(values: dict) -> None:
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:
-        on_top = bool(values["side"]) and values["regime"] != "joint"  # then only modalities train, whatever vision did
-        values["lr"] = tuned_lr(values["data"], values["backbone"], values["method"], "plugins" if on_top else None)
+        values["lr"] = tuned_lr(values)
 
 
-def tuning_key(data: str, backbone: str, method: str, weights: str | None = "default") -> str:
-    """The entry of results/tuning.json for a data set, a backbone, a method, and weights other than the default."""
-    return f"{data}/{backbone}/{parse_method(method).name}" + (f" weights={weights}" if weights != "default" else "")
-
-
-def tuned_lr(data: str, backbone: str, method: str, family: str | None = None) -> float:
-    """The released learning rate: best on `tune` in results/tuning.json, else the default of the method's family."""
+def released() -> dict[str, dict]:
+    """The winners of the published sweep, results/tuning.json; empty before there was one."""
     path = results_dir() / "tuning.json"
-    table = json.loads(path.read_text()) if path.exists() else {}
-    entry = table.get(tuning_key(data, backbone, method))
-    return float(entry["lr"]) if entry else UNTUNED_LR[family or parse_method(method).trains]
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def tuning_key(settings: Mapping) -> str:
+    """The entry of results/tuning.json for settings by name: data, backbone, method, and those of RATED that differ
+    from their default.
+    """
+    own = {name: settings.get(name) or default_of(name) for name in RATED}
+    words = [f"{name}={value}" for name, value in own.items() if value != default_of(name)]
+    return " ".join([f"{settings['data']}/{settings['backbone']}/{parse_method(settings['method']).name}", *words])
+
+
+def tuned_lr(settings: Mapping) -> float:
+    """The released learning rate of settings by name: the best on `tune`, else the default of the method's family.
+
+    What was not tuned itself inherits: a form of attention, a widened adapter, other weights and modalities trained
+    apart from the usual; a model that is trained end to end from its vision, whose plugins it trains from the start.
+    """
+    joint, method = settings["regime"] == "joint", parse_method(settings["method"])
+    usual = {**settings, **{name: default_of(name) for name in RATED}}
+    tried = [settings, *([usual | {"regime": "joint"}, usual | {"method": method.vision.name}] if joint else [usual])]
+    entries = released()
+    for each in tried:
+        if entry := entries.get(tuning_key(each)):
+            return float(entry["lr"])
+    on_top = bool(settings["side"]) and not joint  # then only modalities train, whatever vision did
+    return UNTUNED_LR["plugins" if on_top else method.trains]
 
 
 def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:
@@ -305,8 +325,8 @@ def vision_run(config: RunConfig) -> RunConfig:
     """
     name = config.plugins.vision.name
     plain = {name: default_of(name) for name in SIDE_ONLY}
-    lr = tuned_lr(config.data, config.backbone, name)
-    return replace(config, **plain, method=name, lr=lr, claims=())
+    first = replace(config, **plain, method=name, claims=())
+    return replace(first, lr=tuned_lr(vars(first)))
 
 
 def config_hash(config: RunConfig) -> str:

@@ -217,7 +217,7 @@ STUDIES = {
         "source": SOURCE,
         "stages": STAGES,
         "regime": REGIME,
-        "tuning": (CM3T, FULL_CAA, MMCA, LATE),
+        "tuning": (CM3T, FULL_CAA, MMCA, LATE, *READINGS[1:], REGIME[2]),
     },
     "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
     "06": {

@@ -112,11 +112,17 @@ def _same(frame: pd.DataFrame) -> list[str]:
     return [name for name in (*SAME, "seed") if name in frame]
 
 
+def settings_of(row: dict) -> dict:
+    """A row of a frame of runs as settings by name; in a frame None became not a number, and 2 became 2.0."""
+    plain = {name: None if value is None or value != value else value for name, value in row.items()}
+    return {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in plain.items()}
+
+
 def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
     """Of twins that differ in the learning rate, those at the released one, where it is among them."""
     if not frame.duplicated(_same(frame)).any():
         return frame
-    rates = [tuned_lr(*row) for row in zip(frame["data"], frame["backbone"], frame["method"], strict=True)]
+    rates = [tuned_lr(settings_of(row)) for row in frame.to_dict("records")]
     own = frame["lr"] == rates
     return frame[own | ~own.groupby([frame[name] for name in _same(frame)], dropna=False).transform("any")]
 

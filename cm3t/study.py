@@ -4,7 +4,6 @@ A notebook asks for `configs("02", profile)` and hands them to `train.run_all`; 
 recorded. No tensors here.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from statistics import fmean
@@ -12,12 +11,23 @@ from statistics import fmean
 import pandas as pd
 
 from cm3t.coerce import ConfigError, nearest
-from cm3t.config import OVERRIDES, PROFILES, RunConfig, config_hash, resolve, results_dir, run_id, seeds_for, tuning_key
+from cm3t.config import (
+    OVERRIDES,
+    PROFILES,
+    RunConfig,
+    config_hash,
+    released,
+    resolve,
+    results_dir,
+    run_id,
+    seeds_for,
+    tuning_key,
+)
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
 from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
 from cm3t.records import write_json
-from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select
+from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select, settings_of
 
 NOT_RUN = "not run yet"  # what pages say of a planned run that no record is there of
 
@@ -92,19 +102,18 @@ def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapp
     if roots:
         given = given | {"root": roots[settings["data"]]}
     named = given | settings
-    config = resolve(profile, study=study, claims=list(claims_of(variant.settings)), **named)
-    rate = released().get(rate_key(config), {}).get("lr")
-    return config if rate is None or named.get("lr") else resolve(**_fields(config) | {"lr": rate})
+    return resolve(profile, study=study, claims=list(claims_of(variant.settings)), **named)
 
 
 def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
     """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`."""
-    given = {"epochs": max(1, PROFILES[profile].epochs // 2)} | common | {"seed": 0, "score_split": "tune"}
-    return [_config(study, profile, v, given | {"lr": lr}, roots) for v in variants for lr in RATES]
-
-
-def _fields(config: RunConfig) -> dict:
-    return {name: getattr(config, name) for name in RunConfig.__dataclass_fields__}
+    given = common | {"seed": 0, "score_split": "tune"}
+    half = max(1, PROFILES[profile].epochs // 2)
+    return [
+        _config(study, profile, v, {"epochs": half * v.settings.get("stretch", 1)} | given | {"lr": lr}, roots)
+        for v in variants
+        for lr in RATES
+    ]
 
 
 def _plugins(settings: dict) -> str:
@@ -205,18 +214,6 @@ def verdict(found: Interval | None) -> str:
     return f"{words}: {'higher' if found.mean > 0 else 'lower'}"
 
 
-def rate_key(config: RunConfig) -> str:
-    """The entry of results/tuning.json for a run; a widened shared adapter has one of its own."""
-    key = tuning_key(config.data, config.backbone, config.method, config.weights or "default")
-    return f"{key} match_cells={config.match_cells}" if config.match_cells else key
-
-
-def released() -> dict[str, dict]:
-    """The winners of the published sweep, results/tuning.json; empty before there was one."""
-    path = results_dir() / "tuning.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge, tied}}; means over seeds.
 
@@ -225,9 +222,7 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
     found = {}
     for row in tuned.to_dict("records"):
-        weights = row["weights"] if pd.notna(row["weights"]) else "default"
-        key = tuning_key(row["data"], row["backbone"], row["method"], weights)
-        key += f" match_cells={int(row['match_cells'])}" if pd.notna(row["match_cells"]) else ""
+        key = tuning_key(settings_of(row))
         by_seed = found.setdefault(key, {}).setdefault(row["lr"], {})
         if row["seed"] in by_seed:
             raise ValueError(f"two runs of {key} at {row['lr']:g} with seed {row['seed']}: remove the stale record")

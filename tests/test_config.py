@@ -149,11 +149,31 @@ def test_a_run_id_is_a_file_name_that_reads():
 def test_the_released_tuning_is_used_and_can_be_overruled(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "ROOT", tmp_path)
     (tmp_path / "results").mkdir()
-    table = {config.tuning_key("rooms-kitchen", "video_swin_mini", "pt+mhva"): {"lr": 0.0042}}
+    table = {"rooms-kitchen/video_swin_mini/mhva+pt": {"lr": 0.0042}}
     (tmp_path / "results" / "tuning.json").write_text(json.dumps(table))
     assert resolve(method="mhva+pt").lr == 0.0042
     assert resolve(method="mhva+pt", lr=0.1).lr == 0.1
     assert resolve(method="linear").lr == config.UNTUNED_LR["head"]
+
+
+def test_what_was_not_tuned_itself_inherits_from_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    (tmp_path / "results").mkdir()
+    kitchen = "rooms-kitchen/video_swin_mini"
+    table = {
+        f"{kitchen}/mhva+pt": 0.03,
+        f"{kitchen}/mhva+pt+caa": 0.002,
+        f"{kitchen}/mhva+pt+caa caa_form=standard": 0.5,
+    }
+    (tmp_path / "results" / "tuning.json").write_text(json.dumps({key: {"lr": lr} for key, lr in table.items()}))
+    side = dict(method="mhva+pt+caa", side="flow")
+    as_usual = ({}, {"caa_form": "token_gate"}, {"caa_join": "add"}, {"regime": "apart"})
+    assert {resolve(**side, **given).lr for given in as_usual} == {0.002}
+    assert resolve(**side, caa_form="standard").lr == 0.5
+    assert (
+        resolve(**side, regime="joint").lr == vision_run(resolve(**side)).lr == 0.03
+    )  # its plugins start from nothing
+    assert resolve(weights="contrastive", backbone="clip_mini").lr == config.UNTUNED_LR["plugins"]
 
 
 def test_a_second_step_learns_at_the_rate_of_plugins_whatever_the_first_trained(tmp_path, monkeypatch):

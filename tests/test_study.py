@@ -10,7 +10,7 @@ from cm3t import config as settings_of
 from cm3t import plans
 from cm3t import study as plan
 from cm3t.coerce import ConfigError
-from cm3t.config import PROFILES
+from cm3t.config import PROFILES, released, tuning_key, vision_run
 from cm3t.model import create
 from cm3t.paper import CLAIMS
 from cm3t.records import load_all, records_dir, save_record, to_frame
@@ -69,12 +69,20 @@ def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone():
     sweep = plan.configs("02", "full", groups=["tuning"])
     rates = {}
     for c in sweep:
-        rates.setdefault(plan.rate_key(c), []).append(c.lr)
+        rates.setdefault(tuning_key(vars(c)), []).append(c.lr)
         assert (c.score_split, c.seed) == ("tune", 0)
     assert len(rates) == len(plans.TUNED)
     assert all(tuple(tried) == plans.RATES for tried in rates.values())
-    compared = {plan.rate_key(c) for c in plan.configs("02", "full", groups=["core", "main", "ladder"])}
+    compared = {tuning_key(vars(c)) for c in plan.configs("02", "full", groups=["core", "main", "ladder"])}
     assert compared <= set(rates)
+
+
+def test_full_fine_tuning_with_modalities_is_tuned_over_as_many_epochs_as_both_steps():
+    sweep = plan.configs("04", "full", groups=["tuning"])
+    taken = {(c.method, c.regime): c.epochs + (0 if c.regime == "joint" else vision_run(c).epochs) for c in sweep}
+    assert set(taken.values()) == {PROFILES["full"].epochs} and ("full+caa", "joint") in taken
+    keys = {tuning_key(vars(c)) for c in sweep}
+    assert len(keys) == len(plans.STUDIES["04"]["tuning"]) and len(sweep) == len(keys) * len(plans.RATES)
 
 
 def test_ladder_steps_differ_from_adaptformer_in_one_factor_each():
@@ -131,7 +139,7 @@ def test_a_variant_may_name_its_rate():
     runs = [c for c in plan.configs("02", "full", groups=["tied"], seeds=[0]) if c.method == plain.settings["method"]]
     assert {c.lr for c in runs} == {1e-2, tied.settings["lr"]}
     assert plan.claims_of(plain.settings) and not plan.claims_of(tied.settings)
-    assert tied.settings["lr"] in plan.released()[plan.rate_key(runs[0])]["tied"]  # as the published sweep found
+    assert tied.settings["lr"] in released()[tuning_key(vars(runs[0]))]["tied"]  # as the published sweep found
 
 
 def test_a_comparison_pairs_by_seed_and_leaves_out_what_was_not_run(study):

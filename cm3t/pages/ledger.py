@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cm3t.config import PROFILES, RunConfig, resolve, results_dir
+from cm3t.config import PROFILES, RunConfig, released, resolve, results_dir, tuning_key
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.records import largest_profile, load_run, results
 from cm3t.stats import Interval, paired, select
-from cm3t.study import NOT_RUN, Variant, interaction, rate_key, released, verdict
+from cm3t.study import NOT_RUN, Variant, interaction, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, agrees", "counted, differs"
@@ -92,7 +92,7 @@ def _at_tied_rates(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval]:
 
 def _tuned(side: dict) -> dict:
     """What the sweep found for one side of a claim; empty where it was not tuned."""
-    return released().get(rate_key(resolve("full", **{k: v for k, v in side.items() if k != "init"})), {})
+    return released().get(tuning_key(vars(resolve("full", **{k: v for k, v in side.items() if k != "init"}))), {})
 
 
 def _count(claim: Claim) -> Verdict:
