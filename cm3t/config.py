@@ -98,6 +98,7 @@ class RunConfig:
     side_encoder: str = "transformer"
     regime: str = "steps"
     modality_dropout: float = 0.0
+    exchanged: bool = False
     init: str | None = None
     backbone: str = "video_swin_mini"
     weights: str | None = "default"

@@ -46,6 +46,7 @@ HELP = {
         "side_encoder": "what makes tokens of a modality",
         "regime": "vision first and then all modalities, each apart, or everything jointly",
         "modality_dropout": "chance that a training clip goes without a modality that it has",
+        "exchanged": "every clip has another clip's modalities, in training as in scoring: a control",
         "init": "plugin file, or id of a run, whose cross-attention the run starts from",
     },
     "training": {

@@ -15,7 +15,7 @@ from cm3t.assembly import attach
 from cm3t.assembly.modality import Heard, hear
 from cm3t.assembly.saving import Saving
 from cm3t.assembly.stages import Stages
-from cm3t.assembly.summary import Summary, count, reference_parameters, side_parts
+from cm3t.assembly.summary import Summary, count, in_a_head, reference_parameters, side_parts
 from cm3t.backbones import contract
 from cm3t.backbones import weights as weights_file
 from cm3t.methods import Method, parse_method
@@ -248,7 +248,9 @@ class CM3T(Stages, Saving, nn.Module):
             if shared:
                 parts[name] = count(shared)
         parameters, denominator = reference_parameters(self.backbone)
-        return Summary(self.backbone.name, self.method.name, parts, count(self.heads), parameters, denominator)
+        own = ((name, p) for name, p in self.named_parameters() if not name.startswith("backbone."))
+        heads = sum(p.numel() for name, p in own if in_a_head(name))
+        return Summary(self.backbone.name, self.method.name, parts, heads, parameters, denominator)
 
 
 class _NotGiven:

@@ -103,13 +103,18 @@ MODALITIES = (
     Variant("+ audio", CM3T.settings | {"side": ("audio",)}),
     Variant("+ flow", CM3T.settings | {"side": ("flow",)}),
     CM3T,
+    Variant("CM3T, always another clip's", CM3T.settings | {"exchanged": True}),
 )
 JOIN = (CM3T, Variant("joined by plain addition", CM3T.settings | {"caa_join": "add"}))
 SOURCE = (CM3T, Variant("generic features, not MHVA's bottleneck", CM3T.settings | {"caa_source": "generic"}))
-STAGES = (
-    CM3T,
-    Variant("in the first stage only", CM3T.settings | {"caa_stages": (1,)}),
-    Variant("in the last stage only", CM3T.settings | {"caa_stages": (3,)}),
+# Paper: Sec. 3.1 places modalities at spatial resolutions, "depending on the side input": each alone, in each stage.
+STAGES = tuple(
+    variant
+    for alone in MODALITIES[2:4]
+    for variant in (
+        alone,
+        *(Variant(f"{alone.label}, stage {i} only", alone.settings | {"caa_stages": (i,)}) for i in (1, 2, 3)),
+    )
 )
 REGIME = (
     CM3T,
@@ -157,16 +162,17 @@ def sized(clips: int, of: int = KITCHEN_CLIPS) -> dict:
 
 
 SMALLER = tuple(
-    Variant(f"{v.label}, {n} clips", v.settings | sized(n)) for v in (MAIN[0], MHVA_PT, FULL) for n in SIZES
+    Variant(f"{v.label}, {n} clips", v.settings | sized(n)) for v in (MAIN[0], MHVA_PT, CM3T, FULL) for n in SIZES
 )
 HARDENED = Variant("CM3T, modality dropout", CM3T.settings | {"modality_dropout": 0.3})
 MISSING = (CM3T, HARDENED, MMCA, LATE)
-# Reuse: the audio adapters of the kitchen, in the group and the dyad, with few clips and with all.
+# Reuse: the audio adapters of the kitchen, in the group, whose sound is read alike; with few clips and with all.
 DONOR = MODALITIES[2]
-FEW, FEW_OF = 100, 300  # clips, of about so many in either room
+FEW, FEW_OF = 100, 300  # clips, of about so many
 SCARCE = tuple(
-    Variant(f"{data}, {n or 'all'} clips", DONOR.settings | {"data": data} | (sized(n, FEW_OF) if n else {}))
-    for data in ("rooms-group", "rooms-dyad")
+    Variant(
+        f"rooms-group, {n or 'all'} clips", DONOR.settings | {"data": "rooms-group"} | (sized(n, FEW_OF) if n else {})
+    )
     for n in (FEW, None)
 )
 REUSED = tuple(Variant(f"{v.label}, reused audio adapters", v.settings | {"init": DONOR.settings}) for v in SCARCE)

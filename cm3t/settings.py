@@ -71,7 +71,7 @@ RANGES = {
     "windows": (1, 10**6),
 }
 # What only runs with a side have; their first step leaves it at its default.
-SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "init")
+SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "exchanged", "init")
 SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_SETTINGS, *SIDE_SWITCHES)
 FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
 # What has an entry of its own in results/tuning.json, beside data set, network and method.

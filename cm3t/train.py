@@ -23,6 +23,7 @@ from cm3t.data.media import MediaError
 from cm3t.model import CM3T, create
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
 from cm3t.training import jobs, machine, steps
+from cm3t.training.controls import shuffled
 from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.training.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
 from cm3t.training.tasks import task_of
@@ -102,7 +103,7 @@ def _started(
 
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
-    train, tune = (decode(sets[split], config.side, config.workers) for split in ("train", "tune"))
+    train, tune = decode(sets["train"], config.side, config.workers), _clips(sets["tune"], config)
     summary, before = model.summary(), model.backbone_digest()
     info |= {"trainable": summary.trainable, "share": summary.share, "denominator": summary.denominator}
     info |= {"backbone_parameters": summary.reference}
@@ -132,14 +133,20 @@ def score(model: CM3T, sets: dict, config: RunConfig, said: dict | None = None) 
     `said` is given the outputs for that split. With a side, the controls are subsets too (`loop.evaluate`), and a
     filming that lacks one of the modalities (the kitchen was filmed again without sound) is not scored.
     """
-    clips = decode(sets[config.score_split], config.side, config.workers)
+    clips = _clips(sets[config.score_split], config)
     scores = evaluate(model, clips, anchored=config.anchored, controlled=bool(config.side), said=said)
     for name in sets:
         with suppress(AbsentModality):
             if name.startswith("gap"):
-                filmed_again = decode(sets[name], config.side, config.workers)
+                filmed_again = _clips(sets[name], config)
                 scores[name] = evaluate(model, filmed_again, anchored=config.anchored)["all"]
     return scores
+
+
+def _clips(data, config: RunConfig) -> ClipSet:
+    """The decoded clips of a split as a run is scored on them."""
+    clips = decode(data, config.side, config.workers)
+    return shuffled(clips, *config.side) if config.exchanged else clips
 
 
 def restore(config: RunConfig, out: Path | str | None = None) -> CM3T:

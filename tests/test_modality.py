@@ -286,6 +286,7 @@ def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(vi
     [
         (lambda m, v, s: m(v, {"audo": s["audio"]}), "no modality 'audo'; did you mean 'audio'"),
         (lambda m, v, s: m(v, s, {"speech": PRESENT["audio"]}), "no modality 'speech'"),
+        (lambda m, v, s: m(v, {}, PRESENT), "says that clips have it, and side has no"),
         (lambda m, v, s: m(v, {"flow": s["audio"]}), r"flow tokens are \(4, 7, 6\); this model takes \(4, L, 4\)"),
         (lambda m, v, s: m(v, {"flow": s["flow"][:, :0]}), r"flow tokens are \(4, 0, 4\)"),
         (lambda m, v, s: m(v, {"flow": s["flow"][:3]}), r"this model takes \(4, L, 4\)"),
@@ -315,6 +316,13 @@ def test_what_cannot_be_is_refused_in_words(call, words, video, side):
 def test_side_tokens_without_a_name_are_refused(video, side):
     with pytest.raises(TypeError, match=r"side is a Tensor; give {name of a modality: tokens \(B, L, d\)}"):
         build("caa")(video, side["audio"])
+
+
+def test_every_classifier_is_counted_among_the_heads_and_in_no_share():
+    plain, late = build("late", add=()).summary(), build("late").summary()
+    classifiers = {n: p.numel() for n, p in build("late").named_parameters() if ".classifiers." in n}
+    assert classifiers and late.heads == plain.heads + sum(classifiers.values())
+    assert not any("classif" in part for part in late.parts)
 
 
 @pytest.mark.slow

@@ -145,6 +145,7 @@ def test_sizes_are_counted_beside_what_the_paper_says():
     assert {id: (found.status, round(found.count, 1)) for id, found in counted.items()} == {
         "share-of-mhva-pt": (ledger.AGREES, 12.8),
         "share-of-cm3t": (ledger.DIFFERS, 28.9),
+        "share-of-full-with-caa": (ledger.DIFFERS, 116.1),
         "parameters-of-a-modality": (ledger.AGREES, 5.8),
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toys import Behaviours, Toy, Traits, clip_set, small_world
@@ -10,7 +11,7 @@ from cm3t.config import cache_dir, resolve
 from cm3t.data import READERS, open_data
 from cm3t.metrics import average_precision
 from cm3t.training import sets
-from cm3t.training.controls import controls, drop, dropped, shuffled, trivial_scores
+from cm3t.training.controls import controls, drop, dropped, gone, others, partly, shuffled, trivial_scores
 from cm3t.training.sets import AbsentModality, decode, open_sets
 
 
@@ -151,6 +152,7 @@ def test_a_shuffled_modality_is_always_another_clips():
     assert sorted(source) == list(range(16)) and all(i != j for i, j in enumerate(source))
     assert torch.equal(moved.present["flow"], clips.present["flow"][source])
     assert torch.equal(moved.side["flow"], shuffled(clips, "flow").side["flow"])
+    assert not torch.equal(others(clips, seed=1), others(clips, seed=2))
 
 
 def test_shuffled_traits_are_another_persons():
@@ -169,6 +171,15 @@ def test_dropping_by_share_and_by_chance():
     one, two = (drop(present, 0.3, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     assert 0.67 < one["audio"].float().mean() < 0.73 and (one["flow"] <= present["flow"]).all()
     assert not torch.equal(one["audio"], two["audio"])
+
+
+def test_what_a_part_of_the_clips_loses_is_told_from_all_and_none():
+    clips, part = clip_set(Toy(20, 0), ("audio",)), gone(20, 0.25).numpy()
+    own, without = {"verb": np.zeros((20, 3))}, {"verb": np.ones((20, 3))}
+    found = dict(partly(own, {"no_audio": without, "shuffled_audio": without, "no_side": without}))
+    assert list(found) == [f"no_{name}_{share}" for name in ("audio", "side") for share in (25, 50, 75)]
+    assert found["no_audio_25"]["verb"][:, 0].tolist() == part.astype(float).tolist() and part.sum() == 5
+    assert (~part == dropped(clips, "audio", 0.25).present["audio"].numpy()).all()
 
 
 def test_the_trivial_answer_of_every_task():

@@ -11,6 +11,8 @@ from cm3t import train
 from cm3t.config import ConfigError, local_dir, resolve, run_id, vision_run
 from cm3t.records import load_run
 from cm3t.training import loop, sets, steps
+from cm3t.training.controls import others, shuffled
+from cm3t.training.sets import decode
 from cm3t.training.steps import plugins_path
 
 slow = pytest.mark.slow
@@ -105,6 +107,19 @@ def test_regimes(given, found):
 
 
 @slow
+def test_exchanged_modalities_are_another_clips_in_training_and_in_scoring(monkeypatch):
+    seen = []
+    monkeypatch.setattr(loop, "others", lambda data, seed: seen.append(seed) or others(data, seed))
+    plain, exchanged = (ran(side="flow", exchanged=by, epochs=2) for by in (False, True))
+    assert seen == [1, 2] and plain.run_info["config_hash"] != exchanged.run_info["config_hash"]
+    scores = [r.train_info["metrics"]["validation"] for r in (plain, exchanged)]
+    assert plain.train_info["epochs"][1]["loss"] != exchanged.train_info["epochs"][1]["loss"]
+    model = train.restore(settings(side="flow", exchanged=True, epochs=2))
+    clips = decode(train.open_sets(settings(side="flow"))["validation"], ("flow",))
+    assert loop.evaluate(model, shuffled(clips, "flow"))["all"] == scores[1]["all"]
+    assert scores[0]["no_side"] == scores[1]["no_side"]
+
+
 def test_modality_dropout_and_missing_clips_change_training():
     losses = [ran(side="flow", modality_dropout=p).train_info["epochs"][0]["loss"] for p in (0.0, 0.5)]
     assert losses[0] != losses[1]
@@ -191,8 +206,11 @@ def test_a_modality_starts_from_another_data_sets(monkeypatch, by):
     monkeypatch.setattr(steps, "fit", lambda *a, **k: [])  # nothing is learned: what is kept is what it started from
     kept = [load_file(file_of(ran(data="rooms-group", **more))) for more in ({}, {"init": given})]
     source = load_file(file_of(donor))
-    names = [k for k in source if k.startswith("side.audio.") and ".heads." not in k]
+    calibration = ("side.audio.mean", "side.audio.spread")
+    names = [k for k in source if k.startswith("side.audio.") and ".heads." not in k and k not in calibration]
     assert names and all(torch.equal(kept[1][k], source[k]) for k in names)
+    assert all(torch.equal(kept[1][k], kept[0][k]) for k in calibration)  # of the new clips, not of the donor's
+    assert not torch.equal(kept[1]["side.audio.mean"], source["side.audio.mean"])
     assert any(not torch.equal(kept[0][k], source[k]) for k in names)
     assert kept[1]["joint_heads.behaviour.weight"].shape[0] == 3
 

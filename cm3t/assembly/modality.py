@@ -126,6 +126,9 @@ def hear(
         if name not in modalities:
             hint = nearest(name, tuple(modalities)) if len(modalities) else "it has none; add_modality comes first"
             raise ValueError(f"the model knows no modality {name!r}; {hint}")
+    for name in present.keys() - side.keys():
+        if not present[name].is_meta and present[name].any():
+            raise ValueError(f"present[{name!r}] says that clips have it, and side has no {name}: give its tokens too")
     heard = {}
     for name in names:
         if name not in side:

@@ -4,10 +4,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
+HEADS = ("heads", "joint_heads", "classifiers")  # where classifiers are in a model; no share counts them
+
 
 def count(module: nn.Module) -> int:
     """Parameters of a module."""
     return sum(p.numel() for p in module.parameters())
+
+
+def in_a_head(name: str) -> bool:
+    """Is this the name of a classifier's parameter? Those that modalities and late fusion have of their own are too."""
+    return not set(name.split(".")).isdisjoint(HEADS)
 
 
 def reference_parameters(backbone: nn.Module) -> tuple[int, str]:
@@ -41,6 +48,8 @@ def side_parts(side: nn.ModuleDict) -> dict[str, int]:
 @dataclass(frozen=True)
 class Summary:
     """Trained parameters by part and their share of the backbone. Heads are listed but never in the share.
+
+    heads: of all classifiers, the copies that modalities have and those of late fusion included.
 
     Choice: a backbone that trains is 100 % by definition, as in the paper, though the head that it was pretrained with,
     which the reference counts, is replaced. Printed, a line says so.

@@ -1,15 +1,18 @@
 """What a modality is worth: the same clips without it, with another clip's, or with its silence."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import task_of
 
+Outputs = dict[str, np.ndarray]
+SHARES = (0.25, 0.5, 0.75)  # of the clips, that lose a modality
 SEED = 0  # of the exchange and of what is dropped: the same for every model and run
 
 
@@ -36,27 +39,49 @@ def silence(name: str, tokens: Tensor) -> Tensor:
     return torch.full_like(tokens, tokens[tokens.isfinite()].min() if name == "audio" else 0)
 
 
-def shuffled(clips: ClipSet, name: str) -> ClipSet:
-    """Every clip with another clip's tokens of one modality (and its absence); no clip keeps its own.
+def others(clips: ClipSet, seed: int = SEED) -> Tensor:
+    """For every clip another one, by chance, and for no two the same: numbers (n,).
 
     Traits are a person's, so there the other clip is another person's, where no one has more than half of the clips.
     """
     people = [group.split("/")[0] for group in clips.groups] if clips.task == "traits" else list(range(len(clips)))
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(SEED)).tolist()
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed)).tolist()
     if clips.task == "traits":
         order.sort(key=lambda clip: people[clip])  # stable: by chance within a person
     order = torch.tensor(order)
     source = torch.empty_like(order)
     source[order] = order.roll(max(Counter(people).values()))
-    side, present = (own | {name: own[name][source]} for own in (clips.side, clips.present))
+    return source
+
+
+def shuffled(clips: ClipSet, *names: str) -> ClipSet:
+    """Every clip with another clip's tokens of some modalities (and their absence); see `others`."""
+    source = others(clips)
+    side, present = (own | {name: own[name][source] for name in names} for own in (clips.side, clips.present))
     return replace(clips, side=side, present=present)
 
 
 def dropped(clips: ClipSet, name: str, share: float) -> ClipSet:
     """A share of the clips (0..1) without a modality; a larger share takes it from these and from more."""
-    rank = torch.rand(len(clips), generator=torch.Generator().manual_seed(SEED)).argsort().argsort()
-    kept = rank >= round(share * len(clips))
-    return replace(clips, present=clips.present | {name: clips.present[name] & kept})
+    return replace(clips, present=clips.present | {name: clips.present[name] & ~gone(len(clips), share)})
+
+
+def gone(count: int, share: float) -> Tensor:
+    """Which of so many clips lose a modality where a share of them does: bool (n,)."""
+    rank = torch.rand(count, generator=torch.Generator().manual_seed(SEED)).argsort().argsort()
+    return rank < round(share * count)
+
+
+def partly(own: Outputs, others: Mapping[str, Outputs]) -> Iterator[tuple[str, Outputs]]:
+    """(name, outputs) of the clips when a part of them loses a modality: no_X_25, no_X_50 and no_X_75, no_side_25, ..
+
+    Of outputs {head: (n, c)} for the clips as they are, and for all of them under each control: a clip is answered by
+    itself alone, so what a model says when some clips lose X is known already.
+    """
+    for name, outputs in others.items():
+        for share in SHARES if name.startswith("no_") else ():
+            lost = {head: gone(len(scores), share).numpy()[:, None] for head, scores in own.items()}
+            yield f"{name}_{share:.0%}".rstrip("%"), {h: np.where(lost[h], outputs[h], own[h]) for h in own}
 
 
 def drop(present: dict[str, Tensor], chance: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cm3t.config import RunConfig
 from cm3t.data.clip import MEAN, STD, augment, normalise, unanchor
-from cm3t.training.controls import controls, drop
+from cm3t.training.controls import controls, drop, others, partly
 from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import TASKS, Task, task_of
 
@@ -38,6 +38,7 @@ def fit(
     Paper: Sec. 4 has no recipe. Choice: AdamW, linear warm-up, then a cosine to zero; the loss of the clips' task;
     every method sees the same clips under the same augmentation in the same order. The last epoch's weights are the
     result: no epoch is selected. The linear probe could cache its features and does not: augmentation changes them.
+    With `exchanged`, whose modalities a clip has is drawn anew each epoch, so that no clip is known by them.
     """
     history = [] if history is None else history
     task, device = task_of(data), next(model.parameters()).device
@@ -51,9 +52,10 @@ def fit(
         started, total, seen = time.perf_counter(), 0.0, 0
         draw = (config.seed, epoch) if config.jitter or config.transform else None
         order = torch.randperm(len(data), generator=rng).split(config.batch_size)
+        heard = others(data, seed=epoch) if config.exchanged else torch.arange(len(data))
         for batch, video in data.batches(order, draw):
             video = augmented(video.to(device), rng, config)
-            inputs = data.inputs(batch, device)
+            inputs = data.inputs(heard[batch], device)
             if inputs and config.modality_dropout:
                 inputs["present"] = drop(inputs["present"], config.modality_dropout, chance)
             target = {name: values[batch].to(device) for name, values in data.target.items()}
@@ -99,7 +101,7 @@ def evaluate(
     """{subset: {metric: value, n}} of a model in eval mode, by the clips' task; `said` is given what `predict` gives.
 
     `controlled` adds, as further subsets, the scores of `all` under every control: no_audio, shuffled_audio,
-    muted_audio, .., no_side (`controls.controls`).
+    muted_audio, .., no_side (`controls.controls`), and as a part of the clips loses a modality (`controls.partly`).
     """
     task = task_of(data)
     target, subsets = ({k: v.numpy() for k, v in tensors.items()} for tensors in (data.target, data.subsets))
@@ -109,7 +111,7 @@ def evaluate(
     found = task.scores(own, target, subsets, data.groups)
     if said is not None:
         said.update(own)
-    for name, heads in outputs.items():
+    for name, heads in (*outputs.items(), *partly(own, outputs)):
         found[name] = task.scores(heads, target, {"all": subsets["all"]}, data.groups)["all"]
     return {name: scores for name, scores in found.items() if scores["n"]}  # tune has no unseen participants
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from cm3t.assembly.plugin_file import read
+from cm3t.assembly.summary import in_a_head
 from cm3t.backbones import weights
 from cm3t.coerce import ConfigError
 from cm3t.config import RunConfig
@@ -15,8 +16,6 @@ from cm3t.records import Record, find_record
 from cm3t.training.loop import epochs_to_converge, fit
 from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import task_of
-
-CLASSIFIERS = ("heads", "joint_heads", "classifiers")  # parts of a model that no share counts
 
 
 class NoStart(ConfigError):
@@ -66,8 +65,7 @@ def epochs_of_all(taken: list[dict]) -> int | None:
 
 def trained(model: nn.Module) -> int:
     """Parameters that train now, without classifiers."""
-    named = ((name.split("."), p) for name, p in model.named_parameters() if p.requires_grad)
-    return sum(p.numel() for words, p in named if not set(words) & set(CLASSIFIERS))
+    return sum(p.numel() for name, p in model.named_parameters() if p.requires_grad and not in_a_head(name))
 
 
 def first_step(record: Record) -> dict:
@@ -123,6 +121,13 @@ def init_files(config: RunConfig, folder: Path) -> dict[str, Path]:
 
 
 def initialise(model: CM3T, files: dict[str, Path]) -> None:
-    """Start modalities from what another run made of them, classifiers excepted."""
+    """Start modalities from what another run made of them, classifiers and calibration excepted.
+
+    Choice: what the clips of a data set have in common, its rooms and microphones, is told by these clips.
+    """
     for name, path in files.items():
+        modality = model.side[name]
+        mean, spread = modality.mean.clone(), modality.spread.clone()
         model.load_modality(path, name=name, heads=False)
+        model.side[name].mean.copy_(mean)
+        model.side[name].spread.copy_(spread)
