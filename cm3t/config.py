@@ -7,13 +7,13 @@ Only the standard library is imported here.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.methods import CROSS, OVERRIDES, Method, parse_method
 from cm3t.profiles import PROFILES, Profile
+from cm3t.rates import tuned_lr
 from cm3t.settings import (
     CHOICES,
     DRAWN,
@@ -21,12 +21,10 @@ from cm3t.settings import (
     FROM_PROFILE,
     PAPER_WEIGHTS,
     RANGES,
-    RATED,
     SIDE_ONLY,
     SIDE_SETTINGS,
     SIDE_SWITCHES,
     SWITCHES,
-    UNTUNED_LR,
 )
 from cm3t.sides import SIDES, SOUNDS, sides_of
 
@@ -267,39 +265,13 @@ def _fill(values: dict) -> None:
     if values["caa_stages"] is not None:
         values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
     if not values["lr"]:
-        values["lr"] = tuned_lr(values)
+        values["lr"] = tuned_lr(values, released())
 
 
 def released() -> dict[str, dict]:
     """The winners of the published sweep, results/tuning.json; empty before there was one."""
     path = results_dir() / "tuning.json"
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def tuning_key(settings: Mapping) -> str:
-    """The entry of results/tuning.json for settings by name: data, backbone, method, and those of RATED that differ
-    from their default.
-    """
-    own = {name: settings.get(name) or default_of(name) for name in RATED}
-    words = [f"{name}={value}" for name, value in own.items() if value != default_of(name)]
-    return " ".join([f"{settings['data']}/{settings['backbone']}/{parse_method(settings['method']).name}", *words])
-
-
-def tuned_lr(settings: Mapping) -> float:
-    """The released learning rate of settings by name: the best on `tune`, else the default of the method's family.
-
-    What was not tuned itself inherits: a form of attention, a widened adapter, other weights and modalities trained
-    apart from the usual; a model that is trained end to end from its vision, whose plugins it trains from the start.
-    """
-    joint, method = settings["regime"] == "joint", parse_method(settings["method"])
-    usual = {**settings, **{name: default_of(name) for name in RATED}}
-    tried = [settings, *([usual | {"regime": "joint"}, usual | {"method": method.vision.name}] if joint else [usual])]
-    entries = released()
-    for each in tried:
-        if entry := entries.get(tuning_key(each)):
-            return float(entry["lr"])
-    on_top = bool(settings["side"]) and not joint  # then only modalities train, whatever vision did
-    return UNTUNED_LR["plugins" if on_top else method.trains]
 
 
 def seeds_for(profile: str, seeds=()) -> tuple[int, ...]:
@@ -327,7 +299,7 @@ def vision_run(config: RunConfig) -> RunConfig:
     name = config.plugins.vision.name
     plain = {name: default_of(name) for name in SIDE_ONLY}
     first = replace(config, **plain, method=name, claims=())
-    return replace(first, lr=tuned_lr(vars(first)))
+    return replace(first, lr=tuned_lr(vars(first), released()))
 
 
 def config_hash(config: RunConfig) -> str:

@@ -74,10 +74,6 @@ RANGES = {
 SIDE_SETTINGS = ("side_encoder", "regime", "modality_dropout", "exchanged", "init")
 SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_SETTINGS, *SIDE_SWITCHES)
 FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
-# What has an entry of its own in results/tuning.json, beside data set, network and method.
-RATED = ("weights", "match_cells", "caa_form", "regime")
-# Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
-UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
 # Paper: Tables 1 and 6 name the pretraining: Kinetics-400 of Video Swin-B and ViViT-B, CLIP, ImageNet-21K of ViT-B.
 PAPER_WEIGHTS = {
     "video_swin_b": "kinetics400",

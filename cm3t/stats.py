@@ -10,8 +10,9 @@ from decimal import ROUND_HALF_UP, Decimal
 import pandas as pd
 from scipy.special import stdtrit
 
-from cm3t.config import RunConfig, tuned_lr
+from cm3t.config import RunConfig, released
 from cm3t.methods import OVERRIDES, parse_method
+from cm3t.rates import tuned_lr
 
 SCORE = "validation.all.action_top1"
 # What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
@@ -124,7 +125,8 @@ def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
     """Of twins that differ in the learning rate, those at the released one, where it is among them."""
     if not frame.duplicated(_same(frame)).any():
         return frame
-    rates = [tuned_lr(settings_of(row)) for row in frame.to_dict("records")]
+    entries = released()
+    rates = [tuned_lr(settings_of(row), entries) for row in frame.to_dict("records")]
     own = frame["lr"] == rates
     return frame[own | ~own.groupby([frame[name] for name in _same(frame)], dropna=False).transform("any")]
 

@@ -21,11 +21,11 @@ from cm3t.config import (
     results_dir,
     run_id,
     seeds_for,
-    tuning_key,
 )
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
 from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
+from cm3t.rates import tuning_key
 from cm3t.records import write_json
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select, settings_of
 

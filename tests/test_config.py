@@ -10,6 +10,7 @@ import pytest
 from cm3t import config
 from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for, vision_run
 from cm3t.methods import AdapterSpec, parse_method
+from cm3t.rates import UNTUNED_LR
 from cm3t.records import command_line
 from cm3t.sides import SOUNDS
 
@@ -153,7 +154,7 @@ def test_the_released_tuning_is_used_and_can_be_overruled(tmp_path, monkeypatch)
     (tmp_path / "results" / "tuning.json").write_text(json.dumps(table))
     assert resolve(method="mhva+pt").lr == 0.0042
     assert resolve(method="mhva+pt", lr=0.1).lr == 0.1
-    assert resolve(method="linear").lr == config.UNTUNED_LR["head"]
+    assert resolve(method="linear").lr == UNTUNED_LR["head"]
 
 
 def test_what_was_not_tuned_itself_inherits_from_the_nearest(tmp_path, monkeypatch):
@@ -173,14 +174,14 @@ def test_what_was_not_tuned_itself_inherits_from_the_nearest(tmp_path, monkeypat
     assert (
         resolve(**side, regime="joint").lr == vision_run(resolve(**side)).lr == 0.03
     )  # its plugins start from nothing
-    assert resolve(weights="contrastive", backbone="clip_mini").lr == config.UNTUNED_LR["plugins"]
+    assert resolve(weights="contrastive", backbone="clip_mini").lr == UNTUNED_LR["plugins"]
 
 
 def test_a_second_step_learns_at_the_rate_of_plugins_whatever_the_first_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "ROOT", tmp_path)  # without the released rates
     rates = {regime: resolve(method="full+caa", side="flow", regime=regime).lr for regime in ("steps", "joint")}
-    assert rates == {"steps": config.UNTUNED_LR["plugins"], "joint": config.UNTUNED_LR["all"]}
-    assert vision_run(resolve(method="full+caa", side="flow")).lr == config.UNTUNED_LR["all"]
+    assert rates == {"steps": UNTUNED_LR["plugins"], "joint": UNTUNED_LR["all"]}
+    assert vision_run(resolve(method="full+caa", side="flow")).lr == UNTUNED_LR["all"]
 
 
 def test_the_command_of_a_record_is_the_run():

@@ -10,9 +10,10 @@ from cm3t import config as settings_of
 from cm3t import plans
 from cm3t import study as plan
 from cm3t.coerce import ConfigError
-from cm3t.config import PROFILES, released, tuning_key, vision_run
+from cm3t.config import PROFILES, released, vision_run
 from cm3t.model import create
 from cm3t.paper import CLAIMS
+from cm3t.rates import tuning_key
 from cm3t.records import load_all, records_dir, save_record, to_frame
 from cm3t.stats import Interval, select
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from cm3t.config import PROFILES, RunConfig, released, resolve, results_dir, tuning_key
+from cm3t.config import PROFILES, RunConfig, released, resolve, results_dir
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
+from cm3t.rates import tuning_key
 from cm3t.records import largest_profile, load_run, results
 from cm3t.stats import Interval, paired, select
 from cm3t.study import NOT_RUN, Variant, interaction, verdict

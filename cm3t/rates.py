@@ -1,0 +1,33 @@
+"""Which learning rate a run takes: the sweep's, of itself or of the nearest that was tuned; else a default."""
+
+from collections.abc import Mapping
+
+from cm3t.methods import parse_method
+
+# What has an entry of its own in results/tuning.json, beside data set, network and method; and the usual value.
+RATED = {"weights": "default", "match_cells": None, "caa_form": None, "regime": "steps"}
+# Choice: the paper names no learning rate. Used where results/tuning.json has none for the method.
+UNTUNED_LR = {"head": 3e-3, "plugins": 1e-3, "all": 3e-4, "scratch": 1e-3}
+
+
+def tuning_key(settings: Mapping) -> str:
+    """The entry of results/tuning.json for settings by name: data, backbone, method, and what of RATED is not usual."""
+    own = {name: settings.get(name) or usual for name, usual in RATED.items()}
+    words = [f"{name}={value}" for name, value in own.items() if value != RATED[name]]
+    return " ".join([f"{settings['data']}/{settings['backbone']}/{parse_method(settings['method']).name}", *words])
+
+
+def tuned_lr(settings: Mapping, released: Mapping[str, Mapping]) -> float:
+    """The learning rate of settings by name: that of the `released` sweep, else the default of the method's family.
+
+    What was not tuned itself inherits: a form of attention, a widened adapter, other weights and modalities trained
+    apart from the usual; a model that is trained end to end from its vision, whose plugins it trains from the start.
+    """
+    joint, method = settings["regime"] == "joint", parse_method(settings["method"])
+    usual = {**settings, **RATED}
+    tried = [settings, *([usual | {"regime": "joint"}, usual | {"method": method.vision.name}] if joint else [usual])]
+    for each in tried:
+        if entry := released.get(tuning_key(each)):
+            return float(entry["lr"])
+    on_top = bool(settings["side"]) and not joint  # then only modalities train, whatever vision did
+    return UNTUNED_LR["plugins" if on_top else method.trains]
