@@ -4,9 +4,12 @@ import importlib
 import os
 import pickle
 import pkgutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -86,6 +89,21 @@ def test_ctrl_c_stops_all_at_their_next_line(tmp_path):
         go(tmp_path, dict.fromkeys("abc", "dawdle"), log=interrupted)
     assert time.monotonic() - started < 40
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a began", "b began"]
+
+
+@pytest.mark.slow
+def test_a_killed_parent_takes_its_processes_along(tmp_path):
+    code = f"import pathlib, test_jobs; test_jobs.go(pathlib.Path({str(tmp_path)!r}), dict.fromkeys('ab', 'dawdle'))"
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)})
+    for _ in range(600):
+        time.sleep(0.1)
+        if all((tmp_path / f"{name} began").exists() for name in "ab"):
+            break
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    assert not psutil.wait_procs(children, timeout=20)[1], "they would stay for ever, with the clips in memory"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Several jobs at once, each in a process of its own, with its share of the threads."""
 
+import os
 import signal
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from threading import Lock, Thread
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ POLL = 0.2  # seconds
 Log = Callable[[str], None]
 _lines = _stop = None  # in a job's process: where its lines go, and whether to go on
 _running = 1
+_at_work = Lock()  # held by a job's process while it has a task
 
 
 def running() -> int:
@@ -72,6 +75,14 @@ def _start(lines, stop, threads: int, count: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _lines, _stop, _running = lines, stop, count
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End a process that nobody will give another task; the one it has ends first, at its next line."""
+    parent_process().join()
+    with _at_work:
+        os._exit(1)
 
 
 def _work(work: Callable, task: tuple) -> Any:
@@ -84,6 +95,7 @@ def _work(work: Callable, task: tuple) -> Any:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return work(*task, log)
+        with _at_work:
+            return work(*task, log)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
