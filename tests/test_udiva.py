@@ -154,6 +154,13 @@ def test_sound_and_words(dyads):
     assert Udiva(dyads, seconds=3.0, tasks=("talk",)).decode_side("audio")[0].shape[1:] == (400, 128)
 
 
+def test_sound_that_is_too_short_is_counted(dyads):
+    data = Udiva(dyads, seconds=2.0, frames=1, tasks=("talk",), limit=2, modalities=("audio",))
+    assert len([clip.side["audio"] for clip in data]) == 2 and not data.counts["padded sound"]
+    longer = Udiva(dyads, seconds=2.0, tasks=("talk",), limit=2, sound={"seconds": 6.0})  # than the recordings are
+    assert longer.side_tokens("audio", 0).shape == (400, 128) and longer.counts["padded sound"] == 1
+
+
 def test_tune_is_carved_from_train_by_person(dyads, copy):
     with pytest.raises(ValueError, match=r"tune_participant_ids\.csv or as tune=.*none are given"):
         Udiva(dyads, split="tune")

@@ -248,7 +248,7 @@ class Udiva(Segments):
         if name == "transcript" and not self._transcripts:
             self._read_transcripts()
         if name == "audio":
-            return audio_tokens(row.path, row.start, row.stop, self.sound)
+            return audio_tokens(row.path, row.start, row.stop, self.sound, counts=self.counts)
         if name == "landmarks":
             path = landmarks_path(self.folder, row.session, row.task, Path(row.path).stem)
             return path and landmark_tokens(path, self.times(row.start, row.stop), counts=self.counts)
