@@ -264,6 +264,23 @@ def test_corrupt_transcripts_are_known_at_once(copy):
     assert len(Udiva(copy)) == 30  # who does not ask for it does not read it
 
 
+def test_plain_text_counts_for_the_whole_task(copy):
+    folder, words = copy / "train/transcriptions/000002", {"encoder": HashingEncoder(16), "length": 3}
+    (folder / "000002_talk.txt").write_text("PART.1: el gat\nsome noise\nPART.2: un gos\nPART.1: i més\n")
+    (copy / "train/transcriptions/000001_talk.txt").write_text("PART.1: not this: there is an SRT file\n")
+    data = Udiva(copy, tasks=("talk",), seconds=2.0, modalities=("transcript",), words=words)
+    tokens, present = data.decode_side("transcript")
+    at, encode = data.annotations.set_index("id").index.get_loc, HashingEncoder(16)
+    assert present.all()
+    for window in (0, 1):
+        assert torch.equal(tokens[at(f"000002_talk_04_{window}")][:2], encode(["el gat", "i més"]))
+        assert torch.equal(tokens[at(f"000002_talk_03_{window}")][0], encode(["un gos"])[0])
+    assert torch.equal(tokens[at("000001_talk_01_0")][0], encode(["el gat"])[0])  # of the SRT file, by its times
+    (folder / "000002_talk.txt").write_text("el gat\nun gos\n")
+    with pytest.raises(TranscriptError, match=r"000002_talk\.txt: no line tells who speaks; begin each with PART\.1:"):
+        Udiva(copy, tasks=("talk",), modalities=("transcript",))
+
+
 def test_digest(dyads, copy):
     digest = Udiva(dyads).digest
     assert digest == Udiva(dyads, split="test").digest == Udiva(copy).digest and len(digest) == 64
