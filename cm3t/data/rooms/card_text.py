@@ -52,7 +52,7 @@ Everything; the cues are there because the generator puts them there.
 * *Sound*: impacts by material, a knock when something shuts, machines that start or stop (hob, oven,
   extractor fan, microwave, tap), stray impacts off screen.
 * *Opposite actions*: no pair is told apart by sound only. Turning the microwave on and off is the same press
-  and the same beep: its hum decides, and a faint light in its window, so that motion tells nothing. A light
+  and the same beep: its hum decides, and a faint light in its window; the motion is one. A light
   switch clicks alike both ways: the flick and the lamp decide, and sound tells nothing. All other pairs differ
   in motion and in sound. How much each cue tells of each pair is measured below.
 * *Not physics*: joints and the hand are moved by smooth curves; the hand passes through things now and then.
