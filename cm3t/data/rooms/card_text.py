@@ -67,8 +67,9 @@ Everything; the cues are there because the generator puts them there.
 {unmeasured}{separation}{standing}Top-1 accuracy in percent on validation unless a column says otherwise, mean ±
 standard deviation over seeds; gap columns are action accuracy on the re-rendered segments, which are silent.
 Rows with a dash are the network of all three, scored without a modality, with another clip's, or with one in
-which nothing happens. It was trained with each modality left out of some of the clips. "Trained on other clips'
-sound and motion" is the same network with nothing but chance in what these could add.
+which nothing happens. It was trained with each modality left out of some of the clips, but never on silence,
+which no recording holds: a room's noise is always there. "Trained on other clips' sound and motion" is the same
+network with nothing but chance in what these could add.
 
 ### Opposite actions, told apart
 
