@@ -140,6 +140,20 @@ def test_computed_modalities(whole):
     assert sum(tokens is not None for tokens in said) == 1 and next(t for t in said if t is not None).shape == (8, 256)
 
 
+def test_plain_text_beside_a_video_is_said_in_all_its_clips(timed, tmp_path):
+    root = Path(shutil.copytree(timed, tmp_path / "parts"))
+    before = VideoFolder(root).digest
+    (root / "a.txt").write_text("hello there\nbye\n")
+    data = VideoFolder(root, words={"encoder": "hashing:16"})
+    tokens, present = data.decode_side("transcript")
+    assert present.all() and tokens.shape == (2, 8, 16) and tokens[0, :2].any(-1).all() and not tokens[0, 2:].any()
+    assert torch.equal(tokens[0], tokens[1]) and data.digest != before
+    (root / "a.srt").write_text("1\n00:00:00,000 --> 00:00:00,500\nhello there\n")  # times win
+    timed_tokens = VideoFolder(root, words={"encoder": "hashing:16"}).decode_side("transcript")[0]
+    assert torch.equal(timed_tokens[0, 0], tokens[0, 0]) and not timed_tokens[0, 1:].any() and not timed_tokens[1].any()
+    assert VideoFolder(root).digest != data.digest
+
+
 def test_features_of_clips_and_of_videos_have_one_length(timed):
     assert sides_of("folder", timed)[3:] == ("imu",) == sides_of("folder", timed / "labels.csv")[3:]
     tokens, present = VideoFolder(timed, modalities=("imu",)).decode_side("imu")

@@ -42,9 +42,18 @@ def test_gaps_give_the_nearest_and_what_is_not_valid_is_zero(tmp_path):
     assert tokens[:, 0].tolist() == [0, 10, 10] and counts["nearest landmarks"] == 3
     body, face, left, right = tokens[1].split([3 * count for count in PARTS.values()])
     assert (body == 10).all() and not face.any() and not left.any() and (right == 10).all()
+    assert not counts["replaced landmarks"]
+
+
+def test_what_is_no_number_is_zero_and_counted(tmp_path):
+    counts, path = Counter(), put(tmp_path / "a.hdf5", [5, 6, 7])
     with h5py.File(path, "a") as file:
-        file["00000/body"][0, 0] = np.nan
-    assert landmark_tokens(path, [0.0]).isfinite().all()
+        file["00005/body"][0, :2] = np.nan, np.inf
+        file["00007/face"][...] = np.nan
+        file["00007/face"].attrs["valid"] = False  # zero as it is
+    tokens = landmark_tokens(path, [0.2, 0.24, 0.28], counts=counts)
+    assert tokens[0, :3].tolist() == [0, 0, 5] and (tokens[1] == 6).all() and tokens.isfinite().all()
+    assert counts["replaced landmarks"] == 1 and not counts["nearest landmarks"]
 
 
 def test_files_of_another_form(tmp_path):

@@ -160,6 +160,9 @@ def test_sound_shorter_than_the_clip_is_silent_at_its_end(group):
     tokens, present = data.decode_side("audio")
     assert present.tolist() == [True, False] and torch.isfinite(tokens).all()
     assert (tokens[0, -100:] == tokens[0, -1]).all() and tokens[0, :180].std() > 0.1
+    assert data.counts["padded sound"] == 1
+    whole = MpiiGroupInteraction(group, split="train", frames=1)
+    assert whole.decode_side("audio")[1].sum() == 2 and not whole.counts["padded sound"]
     assert data.subsets["without_sound"].tolist() == [False, True]
 
 

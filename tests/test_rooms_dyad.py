@@ -163,6 +163,42 @@ def test_ridge_and_words():
     assert dyad_probes.mean_words(tokens).tolist() == [[0.5, 0.5, 0, 0], [0.0] * 4]
 
 
+class People:
+    """Forty people of four clips each, whose first trait is in the first block, and the second in the second."""
+
+    def __init__(self, seed):
+        self.participants = {f"{p:03}": None for p in range(40)}
+        self.groups = [p for p in self.participants for _ in range(4)]
+        self.units = [f"{p}/0/talk" for p in self.groups]
+        traits = np.repeat(np.random.default_rng(seed).standard_normal((40, 5)), 4, 0)
+        self.targets, self.subsets = {"traits": torch.from_numpy(traits)}, {"all": torch.ones(160, dtype=torch.bool)}
+        self.inputs = {n: self.targets["traits"][:, [k]].float() for k, n in enumerate(("words", "levels", "motion"))}
+
+    def __len__(self):
+        return 160
+
+
+def test_what_is_shuffled_is_another_persons():
+    data = People(0)
+    first, other = (dyad_probes.of_another(data, seed) for seed in (0, 1))
+    for source in (first, other):
+        assert sorted(source) == list(range(160))
+        assert all(data.groups[i] != data.groups[j] for i, j in enumerate(source))
+    assert [data.groups[i] for i in first] != [data.groups[i] for i in other]
+
+
+def test_words_of_another_person_add_nothing():
+    splits = {name: People(k) for k, name in enumerate(dyad_probes.SPLITS)}
+    inputs = {name: data.inputs for name, data in splits.items()}
+    error = {}
+    for probe in ("sound+motion", "joint", "joint_shuffled", "words_shuffled"):
+        error[probe] = dyad_probes.measured(probe, 0, inputs, splits)["test"]
+    own, without, others = (error[p]["all"]["mse_openmindedness"] for p in ("joint", "sound+motion", "joint_shuffled"))
+    assert own < 0.2 * without and others > 0.5 * without
+    assert error["joint"]["shuffled_words"]["mse_openmindedness"] > 5 * own
+    assert error["joint_shuffled"]["all"]["mse_conscientiousness"] < 0.5 * error["words_shuffled"]["all"]["mse"]
+
+
 @pytest.fixture(scope="module")
 def shipped():
     if not (ROOT / "rooms.json").is_file():
@@ -221,7 +257,7 @@ def test_card_is_rendered_from_its_records(shipped):
     card = dyad_card.render(ROOT, config.results_dir() / "records" / "card-dyad")
     assert card == (ROOT / "README.md").read_text(encoding="utf-8")
     assert "No difficulty records yet" in dyad_card.render(ROOT)
-    for row in ("words alone", "sound alone", "pictures alone", "one frame", "chance", "own cues", "shuffled words"):
+    for row in ("words alone", "sound alone", "pictures alone", "one frame", "chance", "own cues"):
         assert row in card
 
 

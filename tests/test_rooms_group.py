@@ -15,7 +15,7 @@ from cm3t import config
 from cm3t.data.media import read_frames, read_sound
 from cm3t.data.mpiigi import BEHAVIOURS, MpiiGroupInteraction
 from cm3t.data.mpiigi_samples import read_recordings, read_samples
-from cm3t.data.rooms import files, group, group_card, group_files, group_probes, group_voice
+from cm3t.data.rooms import files, group, group_card, group_files, group_voice, kitchen_world
 from cm3t.data.rooms.group_script import plan
 from cm3t.data.rooms.group_world import KINDS, LEGS, SEATS, SECONDS, SHARES, VOICES, Dials
 from cm3t.data.rooms.recorder import RecordingError, write_recording, write_sound
@@ -190,24 +190,6 @@ def test_a_generated_layout_is_read(tmp_path):
 
 
 # --- probes and card ----------------------------------------------------------------------------------------------
-def test_the_probe_ignores_the_sound_of_a_clip_without_one():
-    torch.manual_seed(0)
-    model = group_probes.Probe(14, pictures=group_probes.Stack(), sound=group_probes.Tokens(128)).eval()
-    pictures = torch.randint(0, 256, (3, 3, 8, 48, 48), dtype=torch.uint8)
-    sound, present = torch.randn(3, 40, 128), torch.tensor([True, False, True])
-    with torch.no_grad():
-        first, other = (model(pictures, s, present) for s in (sound, torch.randn(3, 40, 128)))
-    assert first.shape == (3, 14) and torch.allclose(first[1], other[1], atol=1e-6)
-    assert not torch.allclose(first[0], other[0], atol=1e-4)
-
-
-def test_shuffled_sound_is_another_clips():
-    present = torch.tensor([True, False, True, True, False, True])
-    order = group_probes.permuted(present)
-    assert sorted(order.tolist()) == list(range(6)) and order[1] == 1 and order[4] == 4
-    assert all(order[i] != i for i in (0, 2, 3, 5))
-
-
 def test_card_says_what_the_files_say(tmp_path):
     with pytest.raises(FileNotFoundError, match="rooms.json"):
         group_card.render(tmp_path)
@@ -226,6 +208,13 @@ def test_card_says_what_the_files_say(tmp_path):
         (records / f"joint-s{seed}.json").write_text(json.dumps(record))
     text = group_card.render(tmp_path, records)
     assert "| eight frames and sound | 2 |  | 51.0 ± 1.4 | 60.0 ± 0.0 | 10.0 ± 0.0 |" in text
+    assert "_Not measured yet: random scores; sound alone" in text
+    kitchen = kitchen_world.Dials()
+    assert f"rooms-kitchen {kitchen.size} x {kitchen.size} at {kitchen.fps:g}" in text and "Both are Opus" in text
+    stale = json.loads((records / "joint-s0.json").read_text())
+    stale["run_info"]["config"]["data"] = "rooms-group"  # heard by other settings than those in force
+    (records / "joint-s0.json").write_text(json.dumps(stale))
+    assert "| eight frames and sound | 1 |  | 52.0 |" in group_card.render(tmp_path, records)
     assert "{" not in text.replace("{train,val}", "").split("The dials")[0]
     counts = group_files.positives(scripts, "val")
     assert all(f"| {name} |" in text and f"| {counts[name]} |" in text for name in BEHAVIOURS)

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -333,7 +334,47 @@ def test_card_says_what_the_files_say(scripts, tmp_path):
     records.mkdir()
     for path in tmp_path.glob("frame-*.json"):
         path.rename(records / path.name)
-    assert "26.0 ± 1.4" in card.render(tmp_path, records)
+    text = card.render(tmp_path, records)
+    assert "26.0 ± 1.4" in text and "_Not measured yet: most frequent verb and noun; sound alone" in text
+    assert "_Not measured yet: `python -m cm3t.data.rooms probes` writes the records._" in text
+
+
+def test_card_shows_pairs_and_controls_of_records_in_force(scripts, tmp_path):
+    write_facts(tmp_path, scripts)
+    records = tmp_path / "records"
+    records.mkdir()
+    scored = {"verb_top1": 50.0, "noun_top1": 40.0, "action_top1": 25.0}
+    for probe, right in (("sound", 60.0), ("flow", 80.0), ("joint", 90.0)):
+        pairs = {"open / close drawer": {"accuracy": right, "n": 2}, "take / put cup": {"accuracy": 50.0, "n": 2}}
+        scores = scored | {"pairs": pairs}
+        metrics = {"validation": {"all": scores, "no_audio": scores | {"action_top1": 12.5}}}
+        record = {
+            "run_info": {"config": {"data": "rooms-kitchen", "method": probe, "seed": 0, "sound": "small"}},
+            "train_info": {"status": "ok", "metrics": metrics},
+            "meta_info": {},
+        }
+        (records / f"{probe}-s0.json").write_text(json.dumps(record))
+    text = card.render(tmp_path, records)
+    assert "Motion by itself tells better than the other: open / close drawer (80 against 60).\n" in text
+    (drawer,) = re.findall(r"\| open / close drawer \| (\d+) \| (\d+) \| 60 \| 80 \| 90 \| 90 \|", text)
+    rows = [row for row in card.split_rows(tmp_path)["validation"] if row["noun_class"] == "8"]
+    assert int(drawer[0]) == len(rows) and 30 <= int(drawer[1]) < 100
+    assert "| - no sound | 1 |  | 50.0 | 40.0 | 12.5 |" in text
+    assert "_Not measured yet: one frame; eight frames; all but motion._" in text
+    path = records / "sound-s0.json"
+    path.write_text(path.read_text().replace('"small"', '"epic"'))
+    assert "sound alone (log-mel, small 1-D network) | 1 |" in text
+    assert "sound alone (log-mel, small 1-D network) | 1 |" not in card.render(tmp_path, records)
+
+
+def test_card_says_where_motion_stands():
+    found = {
+        m: {"validation": {"action": {0: score}}} for m, score in (("flow", 76.0), ("full", 75.0), ("joint", 90.0))
+    }
+    text = card.standing(found)
+    assert "76.0 % of the actions: more than full fine-tuning" in text and "All together name 90.0 %" in text
+    found["full"]["validation"]["action"][0] = 77.0
+    assert "less than full" in card.standing(found) and card.standing({}) == ""
 
 
 def test_card_takes_the_bounds_from_the_studys_own_runs(tmp_path, make_record):

@@ -154,6 +154,13 @@ def test_sound_and_words(dyads):
     assert Udiva(dyads, seconds=3.0, tasks=("talk",)).decode_side("audio")[0].shape[1:] == (400, 128)
 
 
+def test_sound_that_is_too_short_is_counted(dyads):
+    data = Udiva(dyads, seconds=2.0, frames=1, tasks=("talk",), limit=2, modalities=("audio",))
+    assert len([clip.side["audio"] for clip in data]) == 2 and not data.counts["padded sound"]
+    longer = Udiva(dyads, seconds=2.0, tasks=("talk",), limit=2, sound={"seconds": 6.0})  # than the recordings are
+    assert longer.side_tokens("audio", 0).shape == (400, 128) and longer.counts["padded sound"] == 1
+
+
 def test_tune_is_carved_from_train_by_person(dyads, copy):
     with pytest.raises(ValueError, match=r"tune_participant_ids\.csv or as tune=.*none are given"):
         Udiva(dyads, split="tune")
@@ -255,6 +262,23 @@ def test_corrupt_transcripts_are_known_at_once(copy):
     data = Udiva(copy, modalities=("transcript",), words={"encoding": "latin-1"})
     assert data._transcripts["000001", "talk"][0].text == "què"
     assert len(Udiva(copy)) == 30  # who does not ask for it does not read it
+
+
+def test_plain_text_counts_for_the_whole_task(copy):
+    folder, words = copy / "train/transcriptions/000002", {"encoder": HashingEncoder(16), "length": 3}
+    (folder / "000002_talk.txt").write_text("PART.1: el gat\nsome noise\nPART.2: un gos\nPART.1: i més\n")
+    (copy / "train/transcriptions/000001_talk.txt").write_text("PART.1: not this: there is an SRT file\n")
+    data = Udiva(copy, tasks=("talk",), seconds=2.0, modalities=("transcript",), words=words)
+    tokens, present = data.decode_side("transcript")
+    at, encode = data.annotations.set_index("id").index.get_loc, HashingEncoder(16)
+    assert present.all()
+    for window in (0, 1):
+        assert torch.equal(tokens[at(f"000002_talk_04_{window}")][:2], encode(["el gat", "i més"]))
+        assert torch.equal(tokens[at(f"000002_talk_03_{window}")][0], encode(["un gos"])[0])
+    assert torch.equal(tokens[at("000001_talk_01_0")][0], encode(["el gat"])[0])  # of the SRT file, by its times
+    (folder / "000002_talk.txt").write_text("el gat\nun gos\n")
+    with pytest.raises(TranscriptError, match=r"000002_talk\.txt: no line tells who speaks; begin each with PART\.1:"):
+        Udiva(copy, tasks=("talk",), modalities=("transcript",))
 
 
 def test_digest(dyads, copy):

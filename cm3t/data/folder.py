@@ -2,7 +2,7 @@
 
 ROOT/labels.csv                          a row a clip: `folder_labels`; or give the CSV file itself as the root
 ROOT/any/video.mp4                       whatever FFmpeg reads, with or without sound
-ROOT/any/video.srt                       what is said in it, if that is to be heard
+ROOT/any/video.srt                       what is said in it, if that is to be heard; or video.txt, a sentence a line
 ROOT/features/<name>/<id>.npy            a modality extracted beforehand: a file a clip or a video,
 ROOT/features/<name>.h5                  or one archive (`features`); <id> names the clip, or the whole video
 """
@@ -27,7 +27,7 @@ from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
 from cm3t.data.media import read_frames, read_segments
 from cm3t.data.segments import Segments, Transform, check_reading, some_of
 from cm3t.data.side import audio_tokens, flow_tokens
-from cm3t.data.transcripts import read_srt, sentence_encoder, utterance_tokens
+from cm3t.data.transcripts import FORMS, read_transcript, sentence_encoder, utterance_tokens
 from cm3t.sides import ARCHIVES, FEATURES, sides_of
 
 SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}
@@ -44,9 +44,10 @@ class VideoFolder(Segments):
     frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: "audio" (log-mel (400, 128) about a clip's middle, as long as the longest clip, 10 s at most; `sound`
     are settings of `side.audio_tokens`), "flow" (`side.flow_tokens`), "transcript" (`transcripts.utterance_tokens` of
-    the SRT file beside the video; `words`: encoder, length, encoding), and the names in ROOT/features, which take
-    precedence. length: L of a feature's clips. Choice: without it, the rows of the first clip that has it, at most 64;
-    other clips are brought to as many. A feature of a whole video is cut by time, its rows evenly spread over it.
+    the SRT file beside the video, or without one of the plain text there, which has no times: every clip of the video
+    has all of it; `words`: encoder, length, encoding), and the names in ROOT/features, which take precedence.
+    length: L of a feature's clips. Choice: without it, the rows of the first clip that has it, at most 64; other clips
+    are brought to as many. A feature of a whole video is cut by time, its rows evenly spread over it.
     sampling and transform: as in `Segments`.
 
     annotations: DataFrame, a row a clip (line, id, video, labels, start, stop, group, split, path, seconds of the
@@ -150,10 +151,10 @@ class VideoFolder(Segments):
         if name == "flow":
             times = self.times(row.start, row.stop)
             return flow_tokens(row.path, times, self.size, counts=self.counts)
-        beside = Path(row.path).with_suffix(".srt")
-        if not beside.is_file():
+        beside = _transcript(Path(row.path))
+        if beside is None:
             return None
-        said = read_srt(beside, encoding=str(self.words["encoding"]))
+        said = read_transcript(beside, encoding=str(self.words["encoding"]))
         return utterance_tokens(said, row.start, row.stop, self._encoder, length=self.words["length"])
 
     def lacking(self, name: str) -> str:
@@ -171,7 +172,7 @@ class VideoFolder(Segments):
         """
         digest = hashlib.sha256(self.file.read_bytes())
         videos = [Path(path) for path in self.table.path.unique()]
-        files = {p for video in videos for p in (video, video.with_suffix(".srt")) if p.is_file()}
+        files = {path for video in videos for path in (video, _transcript(video)) if path and path.is_file()}
         for place in filter(None, map(self._place, self.known)):
             files |= {p for p in (place.rglob("*") if place.is_dir() else [place]) if p.is_file()}
         files = sorted(files)
@@ -209,6 +210,11 @@ class VideoFolder(Segments):
             if first != video:
                 key = _video_key(video)
                 raise FeatureError(f"{features.path}: {key} would be of {first} and of {video}; rename one of them")
+
+
+def _transcript(video: Path) -> Path | None:
+    """The transcript beside a video: an SRT file, else plain text, else None."""
+    return next((path for path in map(video.with_suffix, FORMS) if path.is_file()), None)
 
 
 def _sound(seconds: float, given: Mapping[str, float]) -> dict[str, float]:

@@ -28,8 +28,9 @@ def landmark_tokens(path: str | Path, times: Sequence[float], *, counts: Counter
     """Landmarks at some times: float32 (T, 402), body, face, left and right hand, three numbers a point.
 
     A part that was not found in a frame, or is not valid there, is zero. A frame that is missing gives way to the
-    nearest one, counted in counts["nearest landmarks"]. Choice: group 00000 is the frame at time 0; the data set does
-    not say it, and a frame is 40 ms. What the numbers measure is left as it is: `Modality.calibrate` scales channels.
+    nearest one, counted in counts["nearest landmarks"]; NaN and infinity are replaced by zero, and the frames that hold
+    any are counted in counts["replaced landmarks"]. Choice: group 00000 is the frame at time 0; the data set does not
+    say it, and a frame is 40 ms. What the numbers measure is left as it is: `Modality.calibrate` scales channels.
     Errors: ImportError without h5py; FileNotFoundError; MediaError for a file or a part that is not of this form.
     """
     rows = np.zeros((len(times), WIDTH), np.float32)
@@ -41,9 +42,12 @@ def landmark_tokens(path: str | Path, times: Sequence[float], *, counts: Counter
             wanted = max(0, int(time * FPS + 1e-6))
             place = bisect_left(numbers, wanted)
             near = min(numbers[max(0, place - 1) : place + 1], key=lambda n: (abs(n - wanted), n))
+            found = _frame(file[f"{near:05d}"], f"{path}: frame {near:05d}")
+            known = np.isfinite(found)
+            row[:] = np.where(known, found, 0)
             if counts is not None:
                 counts["nearest landmarks"] += near != wanted
-            row[:] = _frame(file[f"{near:05d}"], f"{path}: frame {near:05d}")
+                counts["replaced landmarks"] += not known.all()
     return torch.from_numpy(rows)
 
 
@@ -55,6 +59,6 @@ def _frame(group, where: str) -> np.ndarray:
         if part is not None and bool(part.attrs.get("valid", True)):
             if getattr(part, "shape", None) != (count, 3):
                 raise MediaError(f"{where}: {name} is {getattr(part, 'shape', 'a group')}, ({count}, 3) is expected")
-            values = np.nan_to_num(part[()].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0).ravel()
+            values = part[()].astype(np.float32).ravel()
         found.append(values)
     return np.concatenate(found)

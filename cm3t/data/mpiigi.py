@@ -50,7 +50,8 @@ class MpiiGroupInteraction(Segments):
 
     annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
     groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
-    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound.
+    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound, and
+    those whose sound was too short ("padded sound").
     Choice: no subset of rare behaviours: average precision is a matter of classes, and is reported for each.
 
     Errors: FileNotFoundError for a missing folder, list or clip (how many, and which first); AnnotationError for rows
@@ -203,7 +204,8 @@ class MpiiGroupInteraction(Segments):
         if name in self.features:
             return self.features[name].tokens(f"{self.annotations.sample_id[index]:05d}")
         path = self._sounds.get(int(row.rec_no))
-        return None if path is None else audio_tokens(path, row.start_time / 1000, row.end_time / 1000, self.sound)
+        start, stop = row.start_time / 1000, row.end_time / 1000
+        return None if path is None else audio_tokens(path, start, stop, self.sound, counts=self.counts)
 
 
 def _sounds(folder: Path) -> dict[int, Path]:

@@ -23,6 +23,9 @@ TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->
 SPEAKER = re.compile(r"\s*(?:(PART)[. ]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
 
 
+FORMS = (".srt", ".txt")  # of two transcripts of one recording the first is read: it has times
+
+
 class TranscriptError(ValueError):
     """A transcript that cannot be used: the message names the file, the line, what is wrong and the remedy."""
 
@@ -46,6 +49,12 @@ def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance
     belongs to no cue.
     """
     return parse_srt(_read(path), str(path), encoding=encoding)
+
+
+def read_transcript(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance]:
+    """The utterances of a file: `read_text` where its name ends with .txt, else `read_srt`. Errors: as those."""
+    read = read_text if Path(path).suffix.lower() == ".txt" else read_srt
+    return read(path, encoding=encoding)
 
 
 def read_text(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance]:

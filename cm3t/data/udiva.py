@@ -4,7 +4,7 @@ Also the reader of the embedded dyad (data/rooms-dyad), which is written in the 
 
     ROOT/{train,val,test}/metadata/{sessions,parts}_SPLIT.csv, parts_SPLIT_unmasked.csv, task_limits.json
     ROOT/SPLIT/recordings/[TASK_recordings_SPLIT/]SESSION/FC1_T.mp4      FC1 sees PART.1; T, A, L, G is the task
-    ROOT/SPLIT/transcriptions/SESSION/SESSION_TASK.srt
+    ROOT/SPLIT/transcriptions/SESSION/SESSION_TASK.srt                      or .txt: no times, all of it in every clip
     ROOT/SPLIT/annotations/SESSION/FC1_T/annotations_raw.hdf5               landmarks
 """
 
@@ -29,7 +29,7 @@ from cm3t.data.media import read_frames, read_segments
 from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
 from cm3t.data.side import audio_tokens
 from cm3t.data.tables import AnnotationError
-from cm3t.data.transcripts import Utterance, read_srt, sentence_encoder, utterance_tokens
+from cm3t.data.transcripts import TranscriptError, Utterance, read_transcript, sentence_encoder, utterance_tokens
 from cm3t.data.udiva_layout import clip_table, landmarks_path, located, transcript_path
 from cm3t.data.udiva_metadata import TASKS, TRAITS, read_ids, read_parts
 
@@ -55,6 +55,8 @@ class Udiva(Segments):
     utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), "landmarks" (a
     token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features`, which take
     precedence; features, sampling and transform: as in `Segments`.
+    Where a task has no SRT file but plain text, an utterance a line, all that the participant says in the task belongs
+    to each of its clips. Choice: the text has no times; a guess of them would give a clip what others say.
 
     annotations: DataFrame, a row a clip (id, session, task, participant, part, language, start, stop, path).
     groups: participant of every clip; units: "participant/session/task": predictions are averaged within each first,
@@ -235,7 +237,9 @@ class Udiva(Segments):
         rows = self.annotations
         for session, task in sorted(set(zip(rows.session, rows.task, strict=True))):
             path = transcript_path(self.folder, session, task)
-            found = None if path is None else read_srt(path, encoding=str(self.words["encoding"]))
+            found = None if path is None else read_transcript(path, encoding=str(self.words["encoding"]))
+            if found and path.suffix == ".txt" and not any(said.speaker for said in found):
+                raise TranscriptError(f"{path}: no line tells who speaks; begin each with PART.1: or PART.2:")
             self._transcripts[session, task] = found
 
     def side_tokens(self, name: str, index: int) -> Tensor | None:
@@ -248,7 +252,7 @@ class Udiva(Segments):
         if name == "transcript" and not self._transcripts:
             self._read_transcripts()
         if name == "audio":
-            return audio_tokens(row.path, row.start, row.stop, self.sound)
+            return audio_tokens(row.path, row.start, row.stop, self.sound, counts=self.counts)
         if name == "landmarks":
             path = landmarks_path(self.folder, row.session, row.task, Path(row.path).stem)
             return path and landmark_tokens(path, self.times(row.start, row.stop), counts=self.counts)

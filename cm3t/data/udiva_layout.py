@@ -13,6 +13,7 @@ import pandas as pd
 from cm3t.data.landmarks import NAMES as LANDMARKS
 from cm3t.data.media import duration_of
 from cm3t.data.tables import AnnotationError, MissingFiles
+from cm3t.data.transcripts import FORMS
 from cm3t.data.udiva_metadata import TASKS, Limits, read_limits, read_sessions
 
 COLUMNS = "id session task participant part language start stop path".split()
@@ -57,11 +58,10 @@ def variants(base: Path, task: str, usual: str) -> list[Path]:
 
 
 def transcript_path(folder: Path, session: str, task: str) -> Path | None:
-    """The transcript of a session's task, or None."""
-    base = folder / "transcriptions"
-    name = f"{session}_{task}.srt"
-    tried = [p / n for p in variants(base, task, f"{task}_transcriptions_{folder.name}") for n in (session, "")]
-    return next((p / name for p in tried if (p / name).is_file()), None)
+    """The transcript of a session's task, or None. An SRT file goes before plain text, wherever the two lie."""
+    places = variants(folder / "transcriptions", task, f"{task}_transcriptions_{folder.name}")
+    tried = [p / n / f"{session}_{task}{form}" for form in FORMS for p in places for n in (session, "")]
+    return next((path for path in tried if path.is_file()), None)
 
 
 def landmarks_path(folder: Path, session: str, task: str, camera: str) -> Path | None:

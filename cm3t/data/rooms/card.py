@@ -14,9 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from cm3t import config
-from cm3t.data.rooms import cards, files
+from cm3t.data.rooms import card_pairs, cards, files
 from cm3t.data.rooms.card_text import TEXT
-from cm3t.data.rooms.cards import read_records, spread, table
+from cm3t.data.rooms.cards import read_probes, read_records, spread, table
 from cm3t.data.rooms.kitchen_world import ACTIONS, FIXTURES
 
 # What an action can be told by, per kind of fixture: place, motion, sound.
@@ -24,9 +24,9 @@ CUES = {
     "door": ("which door", "direction of the swing", "latch when opening, knock when it shuts"),
     "drawer": ("low, in the middle", "direction of the slide", "latch when opening, knock when it shuts"),
     "knob": ("which of four equal knobs", "turn of the wrist, the pointer", "igniter, hum or hiss begins or ends"),
-    "switch": ("left of the knobs", "direction of the flick; the lamp", "click"),
+    "switch": ("left of the knobs", "direction of the flick; the lamp", "one click for both"),
     "lever": ("over the sink", "lever up or down; the water", "water begins or ends"),
-    "button": ("beside the microwave's door", "one press for both", "hum begins or ends"),
+    "button": ("beside the microwave's door", "one press for both; its window lights faintly", "hum begins or ends"),
     "object": ("where it stands", "towards the body or away; along the worktop", "scrape or set-down"),
 }
 # Rows of the difficulty table: the record's method, and what it is.
@@ -36,11 +36,21 @@ METHODS = {
     "flow": "motion alone (flow on 8 x 8 cells, small 1-D network)",
     "frame": "one frame (small 2-D network, the middle frame)",
     "frames": "eight frames (small factorised 3-D network, from scratch)",
+    "joint": "eight frames, sound and motion (small networks, their scores added)",
+    "joint, no_audio": "- no sound",
+    "joint, shuffled_audio": "- another clip's sound",
+    "joint, muted_audio": "- silence",
+    "joint, no_flow": "- no motion",
+    "joint, shuffled_flow": "- another clip's motion",
+    "joint, muted_flow": "- motion of zero",
+    "joint, no_side": "- neither",
+    "shuffled": "eight frames, sound and motion, trained on other clips' sound and motion",
     "linear, untrained": "linear probe on the backbone before its pretraining",
     "linear": "linear probe on the frozen backbone",
     "scratch": "the backbone, all of it trained from random weights",
     "full": "full fine-tuning of the pretrained backbone",
 }
+CONTROLS = {name.removeprefix("joint, ") for name in METHODS if name.startswith("joint, ")}
 STUDIED = ("linear", "scratch", "full")  # those that are runs of the study, not probes
 SPLITS = ("train", "tune", "validation")
 
@@ -85,9 +95,13 @@ def splits_table(root: Path, rows: dict[str, list[dict]]) -> str:
     return table(["split", "participants", "recordings", "minutes", "segments", "mean seconds", "actions"], body)
 
 
+def _counts(rows: list[dict]) -> Counter:
+    return Counter((int(row["verb_class"]), int(row["noun_class"])) for row in rows)
+
+
 def actions_table(rows: dict[str, list[dict]]) -> str:
     """Every action with its official class ids, its count per split, and what it can be told by."""
-    counts = {s: Counter((int(r["verb_class"]), int(r["noun_class"])) for r in rows[s]) for s in SPLITS}
+    counts = {s: _counts(rows[s]) for s in SPLITS}
     body = []
     for action in sorted(ACTIONS, key=lambda a: -counts["train"][a.verb, a.noun]):
         kinds = {FIXTURES[name].kind for name in action.fixtures}
@@ -105,7 +119,7 @@ def difficulty(probes: Path | None, runs: Path | None = None) -> dict[str, dict[
     ValueError for records of different data.
     """
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    own = ((record["run_info"]["config"]["method"], record) for record in read_records(probes))
+    own = ((record["run_info"]["config"]["method"], record) for record in read_probes(probes))
     records = [*own, *_studied(runs)]
     if len(digests := {record["meta_info"].get("digests", {}).get("data") for _, record in records}) > 1:
         raise ValueError(f"{probes} and {runs} hold records of different data ({digests}): remove the stale ones")
@@ -115,6 +129,8 @@ def difficulty(probes: Path | None, runs: Path | None = None) -> dict[str, dict[
             cell = found[method][split]
             for task in ("verb", "noun", "action"):
                 cell[task][seed] = subsets["all"][f"{task}_top1"]
+                for control in subsets.keys() & CONTROLS if method == "joint" else ():
+                    found[f"joint, {control}"][split][task][seed] = subsets[control][f"{task}_top1"]
             for subset in ("unseen", "tail"):
                 if subsets.get(subset, {}).get("action_top1") is not None:
                     cell[subset][seed] = subsets[subset]["action_top1"]
@@ -161,9 +177,9 @@ def separation(found: dict) -> str:
 
 
 def difficulty_table(found: dict) -> str:
-    """Top-1 accuracy in percent, mean ± standard deviation over seeds, per method; rows in order of strength."""
+    """Top-1 accuracy in percent, mean ± standard deviation over seeds, per method, in the order of `METHODS`."""
     if not found:
-        return "_No difficulty records yet: `python -m cm3t.data.rooms.probes` writes them._"
+        return "_No difficulty records yet: `python -m cm3t.data.rooms probes` writes them._"
     body = []
     for method in sorted(found, key=lambda m: list(METHODS).index(m) if m in METHODS else len(METHODS)):
         splits = found[method]
@@ -176,6 +192,21 @@ def difficulty_table(found: dict) -> str:
         ])  # fmt: skip
     head = ["method", "seeds", "tune: action", "verb", "noun", "action", "unseen", "tail", "gap 1", "gap 2", "gap 3"]
     return table(head, body)
+
+
+def standing(found: dict) -> str:
+    """In words: where the best single cue and all together stand beside full fine-tuning on pictures; "" before."""
+    mean = {m: statistics.mean(found[m]["validation"]["action"].values()) for m in ("flow", "joint", "full")
+            if m in found}  # fmt: skip
+    if not {"flow", "full"} <= mean.keys():
+        return ""
+    how = "more than" if mean["flow"] > mean["full"] else "less than"
+    text = (
+        f"Motion alone, averaged over 8 x 8 cells and read by a small network, names {mean['flow']:.1f} % of the "
+        f"actions: {how} full fine-tuning of the pretrained backbone on pictures ({mean['full']:.1f} %). Place and "
+        "direction are in it, and looks, which change from person to person, are not."
+    )
+    return text + (f" All together name {mean['joint']:.1f} %." if "joint" in mean else "") + "\n\n"
 
 
 def chances(rows: dict[str, list[dict]]) -> str:
@@ -195,13 +226,16 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
     total, gap = facts["bytes"]["total"], facts["bytes"]["gap"]
     people = Counter(facts["participants"].values())
     names = {role: ", ".join(p for p, r in facts["participants"].items() if r == role) for role in people}
-    found = difficulty(records, runs)
+    found, pairs = difficulty(records, runs), card_pairs.accuracies(records)
     values = dict(
         recordings=facts["recordings"], minutes=f"{facts['seconds'] / 60:.0f}",
         megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", gop=facts["dials"]["gop"],
         people=sum(people.values()), unseen=names["unseen"],
         tune=names["tune"], splits=splits_table(root, rows), actions=actions_table(rows), chance=chances(rows),
-        difficulty=difficulty_table(found), separation=separation(found),
+        difficulty=difficulty_table(found), separation=separation(found), standing=standing(found),
+        unmeasured=cards.unmeasured(METHODS, found),
+        pairs=card_pairs.pairs_table(pairs, _counts(rows["train"]), _counts(rows["validation"])),
+        told_by=card_pairs.told_by(pairs),
         gap_rows=len(read_rows(root / "annotations" / "EPIC_100_validation_gap1.csv")),
         levels=facts["dials"]["gap_levels"], pilot=_pilot(facts),
     )  # fmt: skip

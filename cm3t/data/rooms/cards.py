@@ -8,10 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from cm3t import config
+from cm3t.data.rooms import dyad_world, group_world, kitchen_world
+from cm3t.sides import SOUNDS
+
+HEARING = ("sound", "joint", "shuffled")  # probes that take sound, where `SOUNDS` says how it is read
+EXCHANGING = ("words_shuffled", "joint", "joint_shuffled")  # probes of the dyad that exchange clips
 
 
 def facts_of(root: Path, command: str) -> dict:
@@ -43,10 +48,40 @@ def read_records(folder: Path | None, pattern: str = "*.json") -> Iterator[dict]
             yield record
 
 
+def settings_of(room: str | None, probe: str) -> dict[str, str]:
+    """What a record says of how its probe was made, beside room, probe, seed and frames: the settings in force now."""
+    if room in SOUNDS and probe in HEARING:
+        return {"sound": SOUNDS[room]}
+    return {"exchanged": "people"} if room == "rooms-dyad" and probe in EXCHANGING else {}
+
+
+def is_current(record: dict) -> bool:
+    """Was a probe's record made by the settings in force now?"""
+    given = record["run_info"]["config"]
+    return given.items() >= settings_of(given.get("data"), given["method"]).items()
+
+
+def read_probes(folder: Path | None) -> Iterator[dict]:
+    """`read_records` of the probes in a folder, without those made by settings that are no longer in force."""
+    return filter(is_current, read_records(folder))
+
+
 def table(head: list[str], rows: list[list]) -> str:
     """A Markdown table; every column but the first is right-aligned."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
     return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows])
+
+
+def unmeasured(rows: dict, found: Container) -> str:
+    """A line that names the rows {key: name} of a table without records, controls left out; "" where all have some."""
+    names = [name for key, name in rows.items() if key not in found and not name.startswith("- ")]
+    return f"_Not measured yet: {'; '.join(names)}._\n\n" if names and found else ""
+
+
+def formats() -> str:
+    """Picture size and frame rate of every room, in words, from their dials."""
+    rooms = {"kitchen": kitchen_world.Dials(), "group": group_world.Dials(), "dyad": dyad_world.Dials()}
+    return ", ".join(f"rooms-{name} {d.size} x {d.size} at {d.fps:g} a second" for name, d in rooms.items())
 
 
 def spread(values, digits: int = 1) -> str:

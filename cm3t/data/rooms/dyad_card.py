@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import av
 import numpy as np
 
 from cm3t.data.rooms import cards
-from cm3t.data.rooms.cards import read_records, spread, table
+from cm3t.data.rooms.cards import read_probes, spread, table
 from cm3t.data.rooms.dyad_card_text import TEXT
 from cm3t.data.rooms.dyad_world import CORRELATIONS, TRAITS
 from cm3t.data.udiva import Udiva
@@ -21,13 +22,15 @@ from cm3t.metrics import TRAITS as NAMES
 
 METHODS = {  # the record's method, and what it is
     "mean": "mean of train (chance)",
-    "words_shuffled": "words of another clip",
+    "words_shuffled": "words of another person",
     "words": "words alone (mean of the hashed sentences)",
     "sound": "sound alone (levels of 32 bands)",
     "motion": "pictures alone (what changes, on 14 x 14 cells)",
     "words+sound": "words and sound",
     "words+motion": "words and pictures",
+    "sound+motion": "sound and pictures",
     "joint": "words, sound and pictures",
+    "joint_shuffled": "sound and pictures, and words of another person",
     "oracle": "the generator's own cues",
     "sound_network": "sound, small 1-D network from scratch",
     "frame_network": "one frame, small 2-D network from scratch",
@@ -40,7 +43,7 @@ COLUMNS = [*(f"mse_{name}" for name in NAMES), "mse"]
 def difficulty(folder: Path | None, digest: str | None = None) -> dict:
     """{method: {split: {subset or control: {measure: values over seeds}}}} of the records (of these data, if given)."""
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
-    for record in read_records(folder):
+    for record in read_probes(folder):
         known = record["meta_info"].get("digests", {}).get("data")
         if digest and known and known != digest:
             continue
@@ -67,7 +70,7 @@ def controls_table(found: dict) -> str:
     """The joint probe with one input exchanged between clips or held at its mean, on validation and test."""
     joint = found.get("joint")
     if not joint:
-        return ""
+        return "_Not measured yet._"
     names = sorted(k for k in joint["validation"] if k.startswith(("shuffled_", "muted_")))
     rows = []
     for name in ["all", *names]:
@@ -75,6 +78,18 @@ def controls_table(found: dict) -> str:
         label = "as it is" if name == "all" else name.replace("_", " ")
         rows.append([label, *(spread(cells[c], 2) for c in COLUMNS), spread(joint["test"][name]["mse"], 2)])
     return table(["joint probe, input", *TRAITS, "mean", "test: mean"], rows)
+
+
+def worth_of_words(found: dict) -> str:
+    """In words: the error on openness and conscientiousness with sound and pictures, and what words take off it."""
+    methods = {"sound+motion": "with sound and pictures", "joint": "with words too", "joint_shuffled": "with another's"}
+    if not methods.keys() <= found.keys():
+        return ""
+    parts = []
+    for split in ("validation", "test"):
+        means = {m: [fmean(found[m][split]["all"][c]) for c in COLUMNS[:2]] for m in methods}
+        parts.append(f"on {split} " + ", ".join(f"{fmean(means[m]):.2f} {words}" for m, words in methods.items()))
+    return f"What words add, to O and C together: {'; '.join(parts)}.\n\n"
 
 
 def has_sound(path: str) -> bool:
@@ -112,7 +127,8 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
         correlations=", ".join(f"{TRAITS[i]}{TRAITS[j]} {CORRELATIONS[i, j]:+.2f}" for i, j in pairs),
         seconds=f"{np.mean(dials['lengths']):.0f}", partner=dials["partner_level"],
         strengths=f"{dials['words']:g} (words), {dials['body']:g} (body), {dials['voice']:g} (voice)",
-        difficulty=difficulty_table(found), controls=controls_table(found),
+        difficulty=difficulty_table(found), controls=controls_table(found), worth=worth_of_words(found),
+        unmeasured=cards.unmeasured(METHODS, found), formats=cards.formats(),
     )  # fmt: skip
     return TEXT.format(**cards.shared(facts), **values)
 

@@ -28,8 +28,9 @@ differences below about 0.1 mean nothing.
   `SUPERVISOR:`; cues may overlap. {utterances} utterances of {length} words.
 * `SPLIT/metadata/`: sessions, participants (traits of val and test in `parts_SPLIT_unmasked.csv`),
   `task_limits.json`. IDs are text with leading zeros. All sessions are in English.
-* Inhomogeneous on purpose: another size, frame rate and clip length than the other rooms; tasks of different
-  length; some tasks were recorded without sound, some have no transcript.
+* Inhomogeneous on purpose: {formats};
+  longer clips than the other rooms'; tasks of different length; some tasks were recorded without sound, some have
+  no transcript.
 
 ## What was authored
 
@@ -59,7 +60,9 @@ Mean squared error over participants, per trait and their mean, on validation un
 
 {difficulty}
 
-Controls: the joint regression, scored with one input from another clip (shuffled), or held at its mean (muted).
+{unmeasured}{worth}Controls: the joint regression, scored with one input from another person (shuffled), or held at its
+mean (muted). "And words of another person" had them in training as well, so that nothing but chance is left of what
+they could add.
 
 {controls}
 

@@ -3,6 +3,7 @@
 ``python -m cm3t.data.rooms dyad-probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed,
 which the data card shows. Ridge regressions on simple numbers, and small networks from scratch with one recipe: they
 bound what a cue gives away. All scores are squared errors over participants (`metrics.trait_scores`).
+A shuffled input is another person's, as in the study's own control: a person's other clips would tell of him.
 """
 
 from __future__ import annotations
@@ -19,24 +20,28 @@ from einops import reduce
 from torch import Tensor, nn
 
 from cm3t.data.rooms import probing
+from cm3t.data.rooms.cards import EXCHANGING
 from cm3t.data.rooms.dyad_script import session_cues
 from cm3t.data.rooms.dyad_world import Dials, make_people, make_sessions
-from cm3t.data.rooms.probes import Tokens, pooled_sound
+from cm3t.data.rooms.probe_nets import FRAMES, HALVED, Tokens, pooled_sound
 from cm3t.data.rooms.probing import Recipe
 from cm3t.data.udiva import Udiva
 from cm3t.metrics import trait_scores
+from cm3t.training.controls import shuffled
+from cm3t.training.sets import ClipSet
 
 RECIPE = Recipe(epochs=15)
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-FRAMES, HALVED, PARTS, CELLS, BANDS = 8, 2, 80, 14, 32
+PARTS, CELLS, BANDS = 80, 14, 32
 SPLITS = ("train", "tune", "validation", "test")
 # Ridge regressions: the blocks of numbers they see. Networks: the one input they see.
 REGRESSIONS = {
     "words": ("words",), "sound": ("levels",), "motion": ("motion",), "words+sound": ("words", "levels"),
-    "words+motion": ("words", "motion"), "joint": ("words", "levels", "motion"),
+    "words+motion": ("words", "motion"), "sound+motion": ("levels", "motion"), "joint": ("words", "levels", "motion"),
 }  # fmt: skip
+SHUFFLED = {"words_shuffled": "words", "joint_shuffled": "joint"}  # the same on others' words, in training too
 NETWORKS = {"sound_network": "sound", "frame_network": "frame", "frames_network": "frames"}
-PROBES = ("mean", "words_shuffled", *REGRESSIONS, "oracle", *NETWORKS)
+PROBES = ("mean", *SHUFFLED, *REGRESSIONS, "oracle", *NETWORKS)
 Inputs = dict[str, Tensor]
 
 
@@ -185,9 +190,19 @@ def scored(data: Udiva, predictions: np.ndarray) -> dict:
     }
 
 
+def of_another(data: Udiva, seed: int) -> np.ndarray:
+    """For every clip one of another person (n,), as in `training.controls.shuffled`; the seed draws who gets whose."""
+    people = sorted(data.participants)
+    alias = dict(zip(people, np.random.default_rng([seed, 7]).permutation(len(people)), strict=True))
+    groups = tuple(f"{alias[person]:06d}" for person in data.groups)
+    number, there = torch.arange(len(data)), torch.ones(len(data), dtype=torch.bool)
+    clips = ClipSet(number, {}, {}, {"clip": number}, {"clip": there}, groups, "traits")
+    return shuffled(clips, "clip").side["clip"].numpy()
+
+
 def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str, Udiva]) -> dict:
     """{split: {subset or control: scores}} of one probe; ``seed`` starts networks and exchanges clips."""
-    rng, held = np.random.default_rng([seed, 7]), [s for s in SPLITS if s != "train"]
+    held = [s for s in SPLITS if s != "train"]
     if probe == "mean":
         mean = np.asarray(splits["train"].targets["traits"]).mean(0)
         return {s: scored(splits[s], np.tile(mean, (len(splits[s]), 1))) for s in held}
@@ -198,16 +213,17 @@ def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str,
     if probe == "oracle":
         blocks = [{s: cues_of(data) for s, data in splits.items()}]
     else:
-        blocks = [scaled(inputs, name) for name in REGRESSIONS.get(probe, ("words",))]
-    if probe == "words_shuffled":
-        blocks = [{s: x[rng.permutation(len(x))] for s, x in block.items()} for block in blocks]
+        blocks = [scaled(inputs, name) for name in REGRESSIONS[SHUFFLED.get(probe, probe)]]
+    others = {s: of_another(data, seed) for s, data in splits.items()} if probe in EXCHANGING else {}
+    if probe in SHUFFLED:  # words are the first block
+        blocks[0] = {s: x[others[s]] for s, x in blocks[0].items()}
     whole = {s: np.concatenate([block[s] for block in blocks], 1) for s in SPLITS}
     predict = best_ridge(whole, splits)
     metrics = {s: scored(splits[s], predict(whole[s])) for s in held}
     for place, name in enumerate(REGRESSIONS[probe] if probe == "joint" else ()):
         for s in held:
             x = blocks[place][s]
-            for control, other in (("shuffled", x[rng.permutation(len(x))]), ("muted", np.zeros_like(x))):
+            for control, other in (("shuffled", x[others[s]]), ("muted", np.zeros_like(x))):
                 changed = [other if k == place else block[s] for k, block in enumerate(blocks)]
                 metrics[s][f"{control}_{name}"] = scored(splits[s], predict(np.concatenate(changed, 1)))["all"]
     return metrics
@@ -216,19 +232,18 @@ def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str,
 def write_record(folder: Path, probe: str, seed: int, metrics: dict, data: Udiva, seconds: float) -> Path:
     """The record of one probe and seed."""
     recipe = asdict(RECIPE) if probe in NETWORKS else {"ridge": list(RIDGES)}
-    about = dict(study="card-dyad", room="rooms-dyad", command="dyad-probes", frames=FRAMES, recipe=recipe)
+    about = dict(room="dyad", frames=FRAMES, recipe=recipe)
     return probing.write_record(folder, probe, seed, metrics=metrics, digest=data.digest, seconds=seconds, **about)
 
 
 def measure(root: Path, out: Path, *, probes: tuple[str, ...], seeds: int, log: Callable = print) -> None:
-    """Every probe with every seed whose record is not in ``out``; those without chance, once."""
+    """Every probe with every seed whose record is not in ``out`` (`probing.missing`); those without chance, once."""
     splits = {name: Udiva(root, split=name, frames=FRAMES) for name in SPLITS}
-    wanted = {name for p in probes for name in (*REGRESSIONS.get(p, ("words",)), NETWORKS.get(p, "words"))}
+    seen = [*(REGRESSIONS.get(SHUFFLED.get(p, p), ()) for p in probes), [NETWORKS[p] for p in probes if p in NETWORKS]]
+    wanted = {name for names in seen for name in names}
     inputs = {name: read_inputs(data, wanted) for name, data in splits.items()}
     for probe in probes:
-        for seed in range(seeds if probe in (*NETWORKS, "words_shuffled", "joint") else 1):
-            if (out / f"{probe}-s{seed}.json").is_file():
-                continue
+        for seed in probing.missing(out, probe, seeds if probe in (*NETWORKS, *EXCHANGING) else 1):
             begin = time.perf_counter()
             metrics = measured(probe, seed, inputs, splits)
             write_record(out, probe, seed, metrics, splits["train"], time.perf_counter() - begin)

@@ -10,8 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from cm3t.data.mpiigi_samples import BEHAVIOURS
-from cm3t.data.rooms import cards, files, group_files
-from cm3t.data.rooms.cards import read_records, spread, table
+from cm3t.data.rooms import cards, files, group_files, kitchen_world
+from cm3t.data.rooms.cards import read_probes, spread, table
 from cm3t.data.rooms.group_card_text import TEXT
 from cm3t.data.rooms.group_world import KINDS, PAUSES, SECONDS, SPEAKS, VOICES
 
@@ -42,11 +42,12 @@ ROWS = {
     ("joint", "all"): "eight frames and sound",
     ("joint", "no_audio"): "- no sound",
     ("joint", "shuffled_audio"): "- another clip's sound",
-    ("joint", "muted_audio"): "- a constant sound (zeros)",
+    ("joint", "muted_audio"): "- silence",
     ("shuffled", "all"): "eight frames and sound, trained on others' sound",
     ("linear", "all"): "linear probe on the frozen backbone",
     ("full", "all"): "full fine-tuning of the pretrained backbone",
 }
+PROBED = {key: name for key, name in ROWS.items() if key[0] not in ("linear", "full")}  # not by the study
 SHOWN = ("Gesture", "Fumble", "Hand-mouth", "Hand-face")  # whose average precisions are shown: the sound tells
 
 
@@ -61,7 +62,7 @@ def difficulty(folder: Path | None) -> dict[tuple[str, str], dict[str, list[floa
     Measures: map, map_micro, the average precisions of `SHOWN` (validation), and tune (map).
     """
     found: dict = defaultdict(lambda: defaultdict(list))
-    for record in read_records(folder):
+    for record in read_probes(folder):
         method, metrics = record["run_info"]["config"]["method"], record["train_info"]["metrics"]
         for subset, scores in metrics["validation"].items():
             cell = found[method, subset]
@@ -116,7 +117,7 @@ def separable(dials: dict) -> float:
 def render(root: Path, records: Path | None = None, runs: Path | None = None) -> str:
     """The card, Markdown. Raises FileNotFoundError when ``root`` holds no finished generation (no ``rooms.json``)."""
     facts = cards.facts_of(root, "group")
-    dials, sizes = facts["dials"], facts["bytes"]
+    dials, sizes, found = facts["dials"], facts["bytes"], difficulty(records)
     silent = sum(1 for split in group_files.SPLITS for row in _rows(root, split) if int(row[1]) in facts["silent"])
     voices = [f"{KINDS[seat]}, about {voice.pitch:.0f} Hz, on seat {seat}" for seat, voice in VOICES.items()]
     values = dict(
@@ -128,7 +129,8 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
         face=percent(PAUSES["Hand-face"]), own=percent(dials["own_speech"]), quiet=percent(dials["quiet"]),
         seats=", ".join(percent(share) for share in dials["seat_shares"]), silent=", ".join(map(str, facts["silent"])),
         silent_share=percent(silent / sum(facts["snippets"].values())), trained=facts["snippets"]["train"],
-        rarest=min(facts["positives"]["val"].values()), difficulty=difficulty_table(difficulty(records)),
+        rarest=min(facts["positives"]["val"].values()), difficulty=difficulty_table(found),
+        unmeasured=cards.unmeasured(PROBED, found), formats=cards.formats(), kitchen=kitchen_world.Dials(),
     )  # fmt: skip
     return TEXT.format(**cards.shared(facts), **values)
 

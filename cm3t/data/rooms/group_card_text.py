@@ -28,7 +28,9 @@ of recordings {silent}.
   bit/s (the real set has audio.wav; the reader takes either). A recording holds its target's snippets, one
   after another.
 * {total} MB: clips {clips} MB, sound {sound} MB.
-* Other picture size, frame rate, clip length and sound codec than rooms-kitchen, on purpose.
+* Inhomogeneous on purpose: {formats};
+  clips of one length, where the kitchen's segments differ; a sound file for each recording, of {bitrate} bit/s,
+  where the kitchen's sound is in its videos, of {kitchen.sound_bitrate}. Both are Opus.
 
 ## Behaviours
 
@@ -63,10 +65,11 @@ Everything; the cues are there because the generator puts them there.
 
 {difficulty}
 
-Macro mean average precision in percent over the classes that have positives, mean ± standard deviation over
+{unmeasured}Macro mean average precision in percent over the classes that have positives, mean ± standard deviation over
 seeds, validation unless a column says tune. The networks are small, ours, trained from scratch by one
 recipe on {trained} snippets: they bound what a cue gives away, they are not tuned against each other. `no
-sound`, `another clip's sound` and `a constant sound` are the joint network, scored with what it was not trained on;
+sound`, `another clip's sound` and `silence` (which no recording holds: a room's noise is always there) are the
+joint network, scored with what it was not trained on;
 "trained on others' sound" has had the sound of another clip in training as well, so that nothing but chance
 is left of what it could add.
 

@@ -156,6 +156,13 @@ ACTIONS: tuple[Action, ...] = (
     *_pair((6, 8), 179, ("fan",), (0.9, 3), _TURN),
     Action(11, 44, ("kettle",), 0.9, ("move kettle", "slide kettle")),
 )
+# Pairs of opposite actions on one thing, by name: their two verbs, and the noun.
+OPPOSITES = {3: 4, 0: 1, 6: 8}
+PAIRS: dict[str, tuple[tuple[int, int], int]] = {
+    f"{VERBS[a.verb]} / {VERBS[OPPOSITES[a.verb]]} {NOUNS[a.noun]}": ((a.verb, OPPOSITES[a.verb]), a.noun)
+    for a in ACTIONS
+    if a.verb in OPPOSITES
+}
 # Where objects can stand: x, y on the worktop (z is the model's).
 SPOTS = {
     "kettle": ((-0.22, 0.34), (0.22, 0.34), (0.22, 0.76), (-0.22, 0.76)),
