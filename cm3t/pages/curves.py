@@ -87,9 +87,10 @@ def against_length(frame: pd.DataFrame, title: str = "") -> plt.Figure:
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
         drawn = []
-        for with_it, without, colour in ((plans.PT, plans.MAIN[0], PREFIX), (plans.MHVA_PT, plans.MHVA, MHVA)):
+        pairs = ((plans.PT, plans.MAIN[0], PREFIX), (plans.MHVA_PT, plans.MHVA, MHVA))
+        for shift, (with_it, without, colour) in zip((-0.03, 0.03), pairs, strict=True):
             variants = (without, *(plans.longer(with_it, length) for length in plans.LENGTHS))
-            drawn.append(series(axes, with_it.label, names, _scores(frame, enumerate(variants)), color=colour))
+            drawn.append(series(axes, with_it.label, names, _scores(frame, enumerate(variants)), shift, color=colour))
         axes.set(xlabel="prefix length l (not to scale)", ylabel="action top-1 (%)", title=title)
         axes.set_xticks(list(names), [f"{words}: none" if words == "0" else words for words in names.values()])
         axes.legend()
