@@ -89,6 +89,12 @@ def test_accuracy_against_size_ends_at_all_of_the_kitchens_clips(make_record):
     assert len(EpicKitchens(data_dir() / "rooms-kitchen", split="train")) == plans.KITCHEN_CLIPS
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_size_draws_without_a_warning(make_record):
+    figure = curves.against_size(to_frame([make_record("full", score=50, **plans.FULL.settings)]))
+    assert figure.axes[0].get_xlim()[0] < plans.SIZES[0] < plans.KITCHEN_CLIPS < figure.axes[0].get_xlim()[1]
+
+
 def test_accuracy_against_prefix_length_starts_without_a_prefix(make_record):
     variants = (plans.MAIN[0], *plans.LENGTH[: len(plans.LENGTHS)])
     records = [make_record("full", score=10 * k, **v.settings) for k, v in enumerate(variants, start=1)]
