@@ -9,6 +9,7 @@ from cm3t import plans
 from cm3t.pages import show
 from cm3t.pages.figures import MHVA, PREFIX
 from cm3t.stats import Interval
+from cm3t.study import NOT_RUN
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,16 @@ def test_plots_of_results_and_of_none():
     assert [tick.get_text() for tick in rows.get_yticklabels()] == list(table()["method"])
     curve = show.against_parameters({"one shared adapter": table()}, "top-1").axes[0]
     assert curve.get_xscale() == "log" and len(curve.texts) == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_line_of_points_names_what_has_not_been_run():
+    both = table(2).astype(object)
+    both.loc[1, ["trainable", "score", "gain"]] = None
+    axes = show.against_parameters({"one shared adapter": both}, "top-1").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["r = C/1"]
+    (words,) = (text.get_text() for text in axes.get_legend().get_texts())
+    assert words == f"one shared adapter ({NOT_RUN}: r = C/2)"
 
 
 def test_colours_follow_the_idea():

@@ -7,8 +7,10 @@ import pytest
 from cm3t import plans, study
 from cm3t.config import data_dir
 from cm3t.data.epic import EpicKitchens
-from cm3t.pages import curves, show_side
+from cm3t.pages import curves, figures, show_side
 from cm3t.records import to_frame
+from cm3t.study import NOT_RUN
+from cm3t.training.controls import partly
 from cm3t.training.tasks import TASKS, task_of
 
 EMPTY = to_frame([])
@@ -25,53 +27,137 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_every_figure_says_when_there_is_nothing_to_draw():
-    for figure in (
-        curves.training_curves([], plans.ACTIVATION),
-        curves.against_size(EMPTY),
-        show_side.without_modalities(EMPTY, plans.MISSING, SUBSETS, "%"),
+def legend(figure):
+    (found,) = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_every_figure_says_when_there_is_nothing_to_draw_and_names_what_was_planned():
+    for figure, lines in (
+        (curves.training_curves([], plans.ACTIVATION), 4),
+        (curves.against_size(EMPTY), 4),
+        (curves.against_length(EMPTY), 2),
+        (show_side.as_clips_lose(EMPTY, plans.MISSING), 4),
     ):
-        assert texts(figure) == ["no published runs yet"]
-    assert show_side.controls_table(EMPTY, plans.CM3T, plans.BOTH).empty
-    assert show_side.taken_table(EMPTY, plans.MISSING, SUBSETS).empty
+        assert set(texts(figure)) == {"no published runs yet"}
+        assert len(legend(figure)) == lines and all(words.endswith(f"({NOT_RUN})") for words in legend(figure))
+        assert NOT_RUN in figures.describe(figure)
+    controls = show_side.controls_table(EMPTY, plans.CM3T, plans.BOTH)
+    assert controls.iloc[:, 0].tolist() == ["audio", "flow"] and set(controls.iloc[:, 1:].to_numpy().flat) == {NOT_RUN}
+    taken = show_side.scores_table(EMPTY, plans.MISSING, SUBSETS)
+    assert taken["design"].tolist() == [v.label for v in plans.MISSING] and set(taken["n"]) == {NOT_RUN}
+    assert set(curves.roughness_table([])[["ReLU", "tanh"]].to_numpy().flat) == {NOT_RUN}
+
+
+def epochs(record, *losses, score=20.0):
+    rows = [{"epoch": e, "loss": loss, "tune": {"action_top1": score}} for e, loss in enumerate(losses, start=1)]
+    record.train_info["epochs"][:] = rows
+    return record
 
 
 def test_training_curves_are_means_over_seeds(make_record):
     records = [make_record("full", seed=seed, **plans.MHVA_PT.settings) for seed in (0, 1)]
     for record, score in zip(records, (10.0, 30.0), strict=True):
-        rows = [{"epoch": 1, "loss": 1.0, "lr": 0.1, "seconds": 1.0, "tune": {"action_top1": score}}]
-        record.train_info["epochs"][:] = rows
-    (line,) = curves.training_curves(records, (plans.MHVA_PT,)).axes[0].lines
-    assert list(line.get_ydata()) == [20.0] and line.get_label() == "MHVA + PT (n=2)"
+        epochs(record, score / 10, score=score)
+    figure = curves.training_curves(records, (plans.MHVA_PT,))
+    assert [list(axes.lines[0].get_ydata()) for axes in figure.axes] == [[2.0], [20.0]]
+    assert legend(figure) == ["MHVA + PT (n=2)"] and figure.axes[0].get_ylabel() == "training loss"
+
+
+def test_roughness_is_of_jumps_and_no_slope_and_is_paired_by_seed(make_record):
+    assert curves.roughness([3, 2, 1, 0]) == 0 and curves.roughness([0, 1, 0, 1]) == 1
+    relu, tanh = plans.ACTIVATION[:2]
+    smooth = [epochs(make_record("full", seed=seed, **relu.settings), 3, 2, 1) for seed in (0, 1)]
+    rough = [epochs(make_record("full", seed=seed, **tanh.settings), 1, 2 + seed, 1) for seed in (0, 1)]
+    row = curves.roughness_table(smooth + rough).iloc[0].tolist()
+    assert row[0] == "MHVA + PT" and row[1] == "0.000 ± 0.000" and row[2].startswith("1.500 ± ")
+    assert row[3].startswith("-1.500 ± ") and row[4] == 2
+    assert curves.roughness_table(smooth).iloc[0].tolist()[2:] == [NOT_RUN, "", ""]
 
 
 def test_accuracy_against_size_ends_at_all_of_the_kitchens_clips(make_record):
-    few, every = (
-        make_record("full", score=s, **plans.FULL.settings | c) for s, c in ((40, plans.sized(150)), (50, {}))
+    few, every, heard = (
+        make_record("full", score=s, **v.settings | c)
+        for s, v, c in ((40, plans.FULL, plans.sized(150)), (50, plans.FULL, {}), (60, plans.CM3T, plans.sized(300)))
     )
-    (bars,) = curves.against_size(to_frame([few, every])).axes[0].containers
-    assert bars.lines[0].get_xdata().tolist() == [150, plans.KITCHEN_CLIPS]
-    assert bars.lines[0].get_ydata().tolist() == [40, 50]
+    figure = curves.against_size(to_frame([few, every, heard]))
+    cm3t, full = (bars.lines[0] for bars in figure.axes[0].containers[2:])
+    assert full.get_xdata().tolist() == [150, plans.KITCHEN_CLIPS] and full.get_ydata().tolist() == [40, 50]
+    assert cm3t.get_xdata().tolist() == [300] and cm3t.get_ydata().tolist() == [60]
+    assert legend(figure)[3] == f"full fine-tuning (n=1; {NOT_RUN}: 300, 600)"
+    assert full.get_linestyle() == "None", "points are not joined across what has not been run"
     assert len(EpicKitchens(data_dir() / "rooms-kitchen", split="train")) == plans.KITCHEN_CLIPS
 
 
-def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
-    record = make_record("full", score=50, **plans.CM3T.settings)
-    for subset, score in {"no_audio": 45.0, "shuffled_audio": 40.0, "no_flow": 35.0, "no_side": 30.0}.items():
+@pytest.mark.filterwarnings("error")
+def test_a_single_size_draws_without_a_warning(make_record):
+    figure = curves.against_size(to_frame([make_record("full", score=50, **plans.FULL.settings)]))
+    assert figure.axes[0].get_xlim()[0] < plans.SIZES[0] < plans.KITCHEN_CLIPS < figure.axes[0].get_xlim()[1]
+
+
+def test_accuracy_against_prefix_length_starts_without_a_prefix(make_record):
+    variants = (plans.MAIN[0], *plans.LENGTH[: len(plans.LENGTHS)])
+    records = [make_record("full", score=10 * k, **v.settings) for k, v in enumerate(variants, start=1)]
+    axes = curves.against_length(to_frame(records)).axes[0]
+    (line, beside) = (bars.lines[0] for bars in axes.containers)
+    assert line.get_ydata().tolist() == [10, 20, 30, 40, 50] and not len(beside.get_ydata())
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0: none", "1", "4", "16", "36"]
+    assert "prefix length" in axes.get_xlabel() and line.get_linestyle() == "-"
+
+
+def deprived(make_record, variant=plans.CM3T, **found):
+    record = make_record("full", score=50, **variant.settings)
+    for subset, score in found.items():
         record.train_info["metrics"]["validation"][subset] = {"action_top1": score, "n": 400}
-    frame = to_frame([record])
+    return record
+
+
+def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
+    frame = to_frame([deprived(make_record, no_audio=45.0, shuffled_audio=40.0, no_flow=35.0, no_side=30.0)])
     row = show_side.controls_table(frame, plans.CM3T, ("audio",)).iloc[0].to_dict()
     assert row == {
-        "modality": "audio",
+        "action top-1 (%), by modality": "audio",
         "as it is": "50.0",
         "without": "45.0",
         "another clip's": "40.0",
-        "silent, or still": "",
+        "silent, or still": NOT_RUN,
     }
-    row = show_side.taken_table(frame, (plans.CM3T,), SUBSETS).iloc[0].to_dict()
-    assert [row[words] for words in show_side.TAKEN.values()] == ["50.0", "45.0", "35.0", "30.0"]
-    figure = show_side.without_modalities(frame, (plans.CM3T,), SUBSETS, "%")
-    assert figure.axes[0].containers[0].lines[0].get_ydata().tolist() == [50, 45, 35, 30]
+    row = show_side.scores_table(frame, (plans.CM3T,), SUBSETS).iloc[0].to_dict()
+    assert row == {"design": "CM3T", "both": "50.0", "no audio": "45.0", "no flow": "35.0", "neither": "30.0", "n": 1}
+
+
+def test_of_other_rooms_too_their_own_measure_and_what_it_is_made_of(make_record):
+    variant = plans.on(plans.CM3T, "rooms-dyad")
+    record = make_record("full", **variant.settings)
+    record.train_info["metrics"]["validation"] = {
+        "all": {"mse": 0.9, "mse_extraversion": 0.81239},
+        "no_transcript": {"mse": 1.01},
+    }
+    frame = to_frame([record])
+    row = show_side.controls_table(frame, variant, ("transcript",), "mse").iloc[0].to_dict()
+    assert row["mean MSE, by modality"] == "transcript" and (row["as it is"], row["without"]) == ("0.900", "1.010")
+    (row,) = show_side.scores_table(frame, (variant,), {"validation.all.mse_extraversion": "E"}, 3).to_dict("records")
+    assert row == {"design": "CM3T, rooms-dyad", "E": "0.812", "n": 1}
+
+
+def test_a_curve_of_what_clips_lose_reads_the_shares_between(make_record):
+    between = {f"no_audio_{share}": 50.0 - share / 5 for share in (25, 50, 75)}
+    new = deprived(make_record, no_audio=30.0, no_flow=35.0, no_side=20.0, **between)
+    old = deprived(make_record, plans.MMCA, no_audio=40.0, no_flow=35.0, no_side=20.0)
+    figure = show_side.as_clips_lose(to_frame([new, old]), (plans.CM3T, plans.MMCA, plans.LATE))
+    own, others, none = (bars.lines[0] for bars in figure.axes[0].containers)
+    assert own.get_ydata().tolist() == [50, 45, 40, 35, 30] and own.get_linestyle() == "-"
+    assert others.get_ydata().tolist() == [50, 40] and others.get_linestyle() == "None"
+    assert not len(none.get_ydata())
+    assert legend(figure) == ["CM3T (n=1)", f"MMCA (n=1; {NOT_RUN}: 25 %, 50 %, 75 %)", f"late fusion ({NOT_RUN})"]
+
+
+def test_the_shares_of_the_page_are_those_that_runs_are_scored_at():
+    own = {"verb": np.zeros((8, 2))}
+    scored = [name for name, _ in partly(own, {"no_audio": own})]
+    assert scored == [show_side.part("no_audio", share) for share in show_side.SHARES[1:-1]]
+    assert [show_side.part("no_audio", share) for share in (0, 100)] == ["all", "no_audio"]
+    assert {v.label for v in plans.MISSING} <= set(show_side.LOOKS)
 
 
 def test_pictures_of_modalities_draw():

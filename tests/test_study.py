@@ -10,10 +10,10 @@ from cm3t import config as settings_of
 from cm3t import plans
 from cm3t import study as plan
 from cm3t.coerce import ConfigError
-from cm3t.config import PROFILES, released, vision_run
+from cm3t.config import PROFILES, released, resolve, vision_run
 from cm3t.model import create
 from cm3t.paper import CLAIMS
-from cm3t.rates import tuning_key
+from cm3t.rates import tuned_lr, tuning_key
 from cm3t.records import load_all, records_dir, save_record, to_frame
 from cm3t.stats import Interval, select
 
@@ -84,6 +84,22 @@ def test_full_fine_tuning_with_modalities_is_tuned_over_as_many_epochs_as_both_s
     assert set(taken.values()) == {PROFILES["full"].epochs} and ("full+caa", "joint") in taken
     keys = {tuning_key(vars(c)) for c in sweep}
     assert len(keys) == len(plans.STUDIES["04"]["tuning"]) and len(sweep) == len(keys) * len(plans.RATES)
+
+
+def test_what_trains_modalities_is_swept_itself_or_inherits_cm3ts_rate():
+    """As notebooks 04, 05 and 09 say before their tables."""
+    swept = (plans.CM3T, plans.MMCA, plans.LATE, *plans.READINGS[1:], plans.REGIME[2], plans.FULL_CAA)
+    assert {v.label for v in swept} == {v.label for v in plans.STUDIES["04"]["tuning"]}
+    of_cm3t = {tuning_key(vars(resolve("full", **plans.CM3T.settings))): {"lr": 0.123}}
+    groups = (group for number in ("04", "05", "09") for group in plans.STUDIES[number].values())
+    heard = {
+        v.label: v.settings for group in groups for v in group if "side" in v.settings and "data" not in v.settings
+    }
+    inherit = {label for label in heard if label not in {v.label for v in swept}}
+    found = {label: tuned_lr(vars(resolve("full", **heard[label])), of_cm3t) for label in inherit}
+    assert len(found) > 10 and set(found.values()) == {0.123}, found
+    group = resolve("full", **plans.SCARCE[0].settings)
+    assert tuning_key(vars(group)) == tuning_key(vars(resolve("full", **plans.on(plans.CM3T, "rooms-group").settings)))
 
 
 def test_ladder_steps_differ_from_adaptformer_in_one_factor_each():

@@ -1,15 +1,21 @@
 """Training curves of recorded runs: what a final score hides. Figures in the house's style; no tensors here."""
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from cm3t import plans
-from cm3t.pages.figures import house, readable, say_if_empty
+from cm3t.pages.figures import CAA, MHVA, PREFIX, house, readable, say_if_empty, series
+from cm3t.pages.show import variant_colour
 from cm3t.plans import Variant
 from cm3t.records import Record, to_frame
-from cm3t.stats import SCORE, interval, select
+from cm3t.stats import SCORE, Interval, interval, paired, select
+from cm3t.study import NOT_RUN
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#000000")  # readable by the colour-blind
+TANH = ((plans.ACTIVATION[0], plans.ACTIVATION[1]), (plans.ACTIVATION[2], plans.ACTIVATION[3]))  # ReLU, tanh
 
 
 def epochs_of(records: list[Record]) -> pd.DataFrame:
@@ -22,52 +28,97 @@ def epochs_of(records: list[Record]) -> pd.DataFrame:
 
 
 def training_curves(
-    records: list[Record], variants: tuple[Variant, ...], metric: str = "action_top1", title: str = ""
+    records: list[Record], variants: tuple[Variant, ...], metrics=("loss", "action_top1"), title: str = ""
 ) -> plt.Figure:
-    """`metric` on `tune` by epoch: a line a variant, the 95 % interval over seeds as a band."""
+    """Training loss, and scores on `tune`, by epoch: a panel each, a line a variant, its 95 % interval as a band."""
     frame, epochs = to_frame(records), epochs_of(records)
     with house():
+        figure, panels = plt.subplots(1, len(metrics), figsize=(1.2 + 3.7 * len(metrics), 3.9), squeeze=False)
+        drawn = [
+            [_curve(axes, variant, frame, epochs, metric) for variant in variants]
+            for axes, metric in zip(panels[0], metrics, strict=True)
+        ]
+        for axes, metric, lines in zip(panels[0], metrics, drawn, strict=True):
+            words = "training loss" if metric == "loss" else f"{readable(metric)} on tune"
+            axes.set(xlabel="epoch", ylabel=words)
+            say_if_empty(axes, [line for line in lines if line])
+        figure.suptitle(title, fontsize=10, x=0.02, ha="left")
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _curve(axes: plt.Axes, variant: Variant, frame: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> bool:
+    """One variant's mean over seeds by epoch; where it has not been run, the legend says so."""
+    runs = select(frame, **variant.settings) if len(frame) else frame
+    rows = epochs[epochs["run_id"].isin(runs["run_id"])].dropna(subset=[metric]) if len(runs) else None
+    found = {} if rows is None else {epoch: interval(values) for epoch, values in rows.groupby("epoch")[metric]}
+    look = dict(color=variant_colour(variant.label), linestyle="--" if "tanh" in variant.label else "-")
+    note = f"n={len(runs)}" if found else NOT_RUN
+    axes.plot(list(found), [f.mean for f in found.values()], label=f"{variant.label} ({note})", **look)
+    if len(runs) > 1:
+        low, high = ([getattr(f, end) for f in found.values()] for end in ("low", "high"))
+        axes.fill_between(list(found), low, high, color=look["color"], alpha=0.15, lw=0)
+    return bool(found)
+
+
+def roughness(losses: Iterable[float]) -> float:
+    """How a curve jumps: the mean distance of an epoch's loss from the middle of its two neighbours'; 0 for a line."""
+    return float(np.abs(np.diff(list(losses), 2)).mean() / 2)
+
+
+def roughness_table(records: list[Record], pairs=TANH) -> pd.DataFrame:
+    """One row a pair of variants (ReLU, tanh): the roughness of the training loss of each, and paired by seed."""
+    frame, epochs = to_frame(records), epochs_of(records)
+    each = {run: roughness(rows["loss"]) for run, rows in epochs.groupby("run_id")} if len(epochs) else {}
+    frame = frame.assign(roughness=[each.get(run) for run in frame["run_id"]])
+    rows = []
+    for pair in pairs:
+        runs = [select(frame, **v.settings)["roughness"].dropna() if len(frame) else () for v in pair]
+        cells = [interval(values).text(3) if len(values) else NOT_RUN for values in runs]
+        found = paired(frame, *(v.settings for v in pair), "roughness")
+        row = {"roughness of the training loss": pair[0].label} | dict(zip(("ReLU", "tanh"), cells, strict=True))
+        rows.append(row | {"ReLU - tanh": found.text(3, signed=True) if found else "", "n": found.n if found else ""})
+    return pd.DataFrame(rows)
+
+
+def against_length(frame: pd.DataFrame, title: str = "") -> plt.Figure:
+    """Action accuracy against the prefix length l, of PT alone and beside MHVA; without (l = 0): linear probe, MHVA."""
+    names = {place: str(length) for place, length in enumerate((0, *plans.LENGTHS))}
+    with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
-        for variant, colour in zip(variants, COLOURS, strict=False):
-            runs = select(frame, **variant.settings) if len(frame) else frame
-            if not len(runs):
-                continue
-            rows = epochs[epochs["run_id"].isin(runs["run_id"])].dropna(subset=[metric])
-            found = {epoch: interval(values) for epoch, values in rows.groupby("epoch")[metric]}
-            dashes = "--" if "tanh" in variant.label else "-"
-            label = f"{variant.label} (n={len(runs)})"
-            axes.plot(list(found), [f.mean for f in found.values()], dashes, color=colour, label=label)
-            if len(runs) > 1:
-                low, high = ([getattr(f, end) for f in found.values()] for end in ("low", "high"))
-                axes.fill_between(list(found), low, high, color=colour, alpha=0.15, lw=0)
-        axes.set(xlabel="epoch", ylabel=f"{readable(metric)} on tune", title=title)
-        say_if_empty(axes, axes.lines)
-        if axes.lines:
-            axes.legend()
+        drawn = []
+        pairs = ((plans.PT, plans.MAIN[0], PREFIX), (plans.MHVA_PT, plans.MHVA, MHVA))
+        for shift, (with_it, without, colour) in zip((-0.03, 0.03), pairs, strict=True):
+            variants = (without, *(plans.longer(with_it, length) for length in plans.LENGTHS))
+            drawn.append(series(axes, with_it.label, names, _scores(frame, enumerate(variants)), shift, color=colour))
+        axes.set(xlabel="prefix length l (not to scale)", ylabel="action top-1 (%)", title=title)
+        axes.set_xticks(list(names), [f"{words}: none" if words == "0" else words for words in names.values()])
+        axes.legend()
+        say_if_empty(axes, [each for each in drawn if each])
     return figure
 
 
 def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
-    """Action accuracy against the number of training clips: linear probe, MHVA + PT, full fine-tuning; 95 % bars."""
+    """Action accuracy against the number of training clips: linear probe, MHVA + PT, CM3T, full fine-tuning."""
+    colours = {plans.MAIN[0]: "#7F7F7F", plans.MHVA_PT: MHVA, plans.CM3T: CAA, plans.FULL: "#000000"}
+    names = {clips: str(clips) for clips in (*plans.SIZES, plans.KITCHEN_CLIPS)}
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
-        for variant, colour in ((plans.MAIN[0], "#7F7F7F"), (plans.MHVA_PT, "#0072B2"), (plans.FULL, "#000000")):
-            points = {}
-            for clips in (*plans.SIZES, None):
-                settings = variant.settings | (plans.sized(clips) if clips else {})
-                runs = select(frame, **settings) if len(frame) else frame
-                if len(runs):
-                    points[clips or plans.KITCHEN_CLIPS] = interval(runs[SCORE])
-            halves = [0 if pd.isna(f.half) else f.half for f in points.values()]
-            means = [f.mean for f in points.values()]
-            if points:
-                axes.errorbar(
-                    list(points), means, yerr=halves, fmt="-o", ms=4, capsize=3, color=colour, label=variant.label
-                )
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(min(names) / 1.2, max(names) * 1.2)  # before there is a point: one alone has no width
+        axes.set_xticks(list(names), list(names.values()))
+        drawn = []
+        for variant, colour in colours.items():
+            smaller = [(n, Variant("", variant.settings | plans.sized(n))) for n in plans.SIZES]
+            found = _scores(frame, [*smaller, (plans.KITCHEN_CLIPS, variant)])
+            drawn.append(series(axes, variant.label, names, found, color=colour))
         axes.set(xlabel="training clips", ylabel="action top-1 (%)", title=title)
-        if axes.containers:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks([*plans.SIZES, plans.KITCHEN_CLIPS], [str(n) for n in (*plans.SIZES, plans.KITCHEN_CLIPS)])
-            axes.legend()
-        say_if_empty(axes, axes.containers)
+        axes.legend()
+        say_if_empty(axes, [each for each in drawn if each])
     return figure
+
+
+def _scores(frame: pd.DataFrame, variants: Iterable[tuple[float, Variant]]) -> dict[float, Interval]:
+    """{x: mean and interval} of those of (x, variant) that have run."""
+    runs = {x: select(frame, **v.settings) if len(frame) else frame for x, v in variants}
+    return {x: interval(own[SCORE].dropna()) for x, own in runs.items() if len(own)}

@@ -3,7 +3,7 @@
 Each function takes a table from `records.results`, draws on a new figure and returns it; none shows or saves it.
 """
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.legend import Legend
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-from cm3t.stats import SCORE, interval, select
+from cm3t.stats import SCORE, Interval, interval, select
+from cm3t.study import NOT_RUN
 
 # Figure 2 of the paper, in colour-blind-safe forms: MHVA blue, prefix tuning vermilion, CAA green.
 MHVA, PREFIX, CAA, FULL = "#0072B2", "#D55E00", "#009E73", "#000000"
@@ -65,7 +67,7 @@ def describe(figure: plt.Figure) -> str:
         return figure.get_label()
     pictures = sum(bool(axes.images) for axes in figure.axes)
     said = [figure.get_suptitle(), *(_words(axes) for axes in figure.axes), f"Pictures: {pictures}" if pictures else ""]
-    said += [figure.get_supxlabel()]
+    said += [figure.get_supxlabel(), *(_drawn(legend) for legend in figure.legends)]
     text = " ".join(". ".join(part for part in dict.fromkeys(said) if part).split())
     return text if len(text) <= ALTERNATIVE else text[: ALTERNATIVE - 3] + "..."
 
@@ -76,10 +78,13 @@ def _words(axes: Axes) -> str:
     for way, axis in (("Across", axes.xaxis), ("Up", axes.yaxis)) if axes.axison else ():
         label = ": ".join(filter(None, (axis.get_label_text(), ", ".join(_names(axis)))))
         said.append(f"{way}: {label}" if label else "")
-    legend = axes.get_legend()
-    said.append("Drawn: " + ", ".join(text.get_text() for text in legend.get_texts()) if legend else "")
+    said.append(_drawn(axes.get_legend()))
     said.append("; ".join(text.get_text() for text in axes.texts))
     return ". ".join(part for part in said if part)
+
+
+def _drawn(legend: Legend | None) -> str:
+    return "Drawn: " + ", ".join(text.get_text() for text in legend.get_texts()) if legend else ""
 
 
 def _names(axis: Axis) -> list[str]:
@@ -133,6 +138,24 @@ def say_if_empty(axes: Axes, drawn: Sized) -> None:
         place = dict(ha="center", va="center", transform=axes.transAxes, color="#555555")
         axes.text(0.5, 0.5, "no published runs yet", **place)
         axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+
+
+def series(
+    axes: Axes, name: str, planned: Mapping[float, str], found: Mapping[float, Interval], shift: float = 0.0, **look
+) -> bool:
+    """Means with 95 % bars at x, joined where none that was planned lacks; is anything drawn?
+
+    planned {x: how the legend calls it}, found {x: interval}. The legend names what has not been run.
+    """
+    missing = [words for x, words in planned.items() if x not in found]
+    note = "n=" + ", ".join(map(str, sorted({f.n for f in found.values()}))) if found else NOT_RUN
+    note += f"; {NOT_RUN}: {', '.join(missing)}" if found and missing else ""
+    places = [x for x in planned if x in found]
+    halves = [0 if pd.isna(found[x].half) else found[x].half for x in places]
+    look = dict(marker="o", ms=4, capsize=3, linestyle="none" if missing else "-") | look
+    means, places = [found[x].mean for x in places], [x + shift for x in places]
+    axes.errorbar(places, means, yerr=halves, label=f"{name} ({note})", **look)
+    return bool(found)
 
 
 def readable(metric: str) -> str:

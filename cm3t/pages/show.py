@@ -152,29 +152,35 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
 
 
 def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: str = "") -> plt.Figure:
-    """Accuracy against trained parameters (log scale): a line a family of variants, 95 % bars, labels at the points."""
+    """Accuracy against trained parameters (log scale): a line a family of variants, 95 % bars, labels at the points.
+
+    The legend names what has not been run (no score).
+    """
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.8))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_minor_formatter("")
+        drawn = [int(size) for table in families.values() for size in table["trainable"].dropna()]
+        if drawn:
+            axes.set_xlim(min(drawn) / 1.5, max(drawn) * 1.8)  # room for the labels
         for (name, table), below in zip(families.items(), (True, False) * len(families), strict=False):
-            table = table.sort_values("trainable")
+            missing = ", ".join(words.split(", ")[-1] for words in table.loc[table["score"].isna(), "method"])
+            missing = f" ({NOT_RUN}: {missing})" if missing else ""
+            table = table.dropna(subset=["score"]).sort_values("trainable")
             halves = [0 if np.isnan(found.half) else found.half for found in table["score"]]
             means = [found.mean for found in table["score"]]
-            colour = variant_colour(name)
-            axes.errorbar(table["trainable"], means, yerr=halves, fmt="o-", ms=5, capsize=3, color=colour, label=name)
-            for x, y, words in zip(table["trainable"], means, table["method"], strict=True):
+            sizes = [int(size) for size in table["trainable"]]
+            look = dict(fmt="o-", ms=5, capsize=3, color=variant_colour(name))
+            axes.errorbar(sizes, means, yerr=halves, label=name + missing, **look)
+            for x, y, words in zip(sizes, means, table["method"], strict=True):
                 short, place = words.split(", ")[-1], (5, -11) if below else (5, 6)
-                axes.annotate(short, (x, y), textcoords="offset points", xytext=place, fontsize=8.5, color=colour)
-        drawn = [name for name, table in families.items() if len(table)]
+                text = dict(textcoords="offset points", xytext=place, fontsize=8.5, color=look["color"])
+                axes.annotate(short, (x, y), **text)
         say_if_empty(axes, drawn)
         axes.set(xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
-        if drawn:
-            sizes = [size for table in families.values() for size in table["trainable"]]
-            axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.8)  # room for the labels
-            axes.legend()
+        axes.legend()
     return figure
 
 

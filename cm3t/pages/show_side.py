@@ -3,22 +3,34 @@
 As in `show`: each function draws on a new figure in the house's style and returns it; no tensors here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cm3t.pages.figures import CAA, house, say_if_empty
-from cm3t.plans import Variant
-from cm3t.stats import interval, select
+from cm3t.pages.figures import CAA, house, say_if_empty, series
+from cm3t.pages.show import HEADLINES
+from cm3t.plans import LOWER, Variant
+from cm3t.stats import Interval, interval, select
+from cm3t.study import NOT_RUN
 
 COLOURS = {
     "audio": "#CC79A7",
     "flow": "#E69F00",
     "transcript": "#56B4E9",
 }  # of modalities, readable by the colour-blind
+DARK, LIGHT = "#4D4D4D", "#A6A6A6"  # of what CM3T is compared with
+# Of designs by their label.
+LOOKS = {
+    "CM3T": dict(color=CAA),
+    "CM3T, modality dropout": dict(color=CAA, marker="D", mfc="white"),
+    "MMCA": dict(color=DARK, marker="s"),
+    "late fusion": dict(color=LIGHT, marker="^"),
+}
 TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
+LOST = {"no_audio": "sound", "no_flow": "motion", "no_side": "both"}
+SHARES = (0, 25, 50, 75, 100)  # percent of the clips; `training.controls` scores what lies between
 CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "silent, or still"}
 
 
@@ -72,60 +84,79 @@ def controls_table(
     frame: pd.DataFrame, variant: Variant, modalities: tuple[str, ...], metric: str = "action_top1"
 ) -> pd.DataFrame:
     """One row a modality, a column a control: mean ± 95 % of the same trained models on changed clips; as text."""
-    runs = select(frame, **variant.settings) if len(frame) else frame
+    heading, digits = HEADLINES[metric]
     rows = []
-    for name in modalities if len(runs) else ():
-        row = {"modality": name}
-        for subset, heading in CONTROLS.items():
-            column = f"validation.{subset.format(name) or 'all'}.{metric}"
-            row[heading] = interval(runs[column].dropna()).text() if column in runs else ""
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["modality", *CONTROLS.values()])
+    for name in modalities:
+        columns = {f"validation.{subset.format(name) or 'all'}.{metric}": words for subset, words in CONTROLS.items()}
+        rows.append({f"{heading}, by modality": name} | _cells(_found(frame, variant, columns), columns, digits))
+    return pd.DataFrame(rows)
 
 
-def taken_table(frame: pd.DataFrame, variants: tuple[Variant, ...], subsets: Mapping[str, str]) -> pd.DataFrame:
-    """One row a variant, a column a subset of modalities that the test clips have: mean ± 95 %, as text."""
+def scores_table(
+    frame: pd.DataFrame, variants: tuple[Variant, ...], columns: Mapping[str, str], digits: int | None = None
+) -> pd.DataFrame:
+    """One row a variant, a column a score {column of the records: its words}: mean ± 95 %, and n; as text."""
     rows = []
     for variant in variants:
-        runs = select(frame, **variant.settings) if len(frame) else frame
-        if len(runs):
-            cells = {words: interval(runs[column].dropna()).text() for column, words in subsets.items()}
-            rows.append({"design": variant.label} | cells | {"n": len(runs)})
-    return pd.DataFrame(rows, columns=["design", *subsets.values(), "n"])
+        found = _found(frame, variant, columns)
+        cells = _cells(found, columns, digits) if found else dict.fromkeys(columns.values(), "")
+        n = max((each.n for each in found.values()), default=NOT_RUN)
+        rows.append({"design": variant.label} | cells | {"n": n})
+    return pd.DataFrame(rows)
 
 
-def without_modalities(
-    frame: pd.DataFrame, variants: tuple[Variant, ...], subsets: Mapping[str, str], ylabel: str, title: str = ""
+def _found(frame: pd.DataFrame, variant: Variant, columns: Iterable[str]) -> dict[str, Interval]:
+    """Mean and interval of each column that a variant's runs hold, over the runs that hold all of these."""
+    runs = select(frame, **variant.settings) if len(frame) else frame
+    held = [column for column in columns if column in runs and runs[column].notna().any()]
+    runs = runs.dropna(subset=held)
+    return {column: interval(runs[column]) for column in held if len(runs)}
+
+
+def _cells(found: Mapping[str, Interval], columns: Mapping[str, str], digits: int | None) -> dict[str, str]:
+    return {words: found[column].text(digits) if column in found else NOT_RUN for column, words in columns.items()}
+
+
+def part(control: str, percent: int) -> str:
+    """The subset of a run's scores where so many of a hundred clips are under a control: all, no_audio_25, no_audio."""
+    return {0: "all", 100: control}.get(percent, f"{control}_{percent}")
+
+
+def as_clips_lose(
+    frame: pd.DataFrame, variants: tuple[Variant, ...], metric: str = "action_top1", title: str = ""
 ) -> plt.Figure:
-    """Scores of the same models as test clips lose modalities: subsets {column: words}, left to right."""
+    """Scores of the same models as more and more test clips lose sound, motion, or both: a panel each, 95 % bars."""
+    planned = {percent: f"{percent} %" for percent in SHARES}
     with house():
-        figure, axes = plt.subplots(figsize=(6.4, 3.6))
-        styles = zip((CAA, "#0072B2", "#D55E00", "#7F7F7F", "#000000"), "osD^v", strict=True)
-        for variant, (colour, mark) in zip(variants, styles, strict=False):
-            runs = select(frame, **variant.settings) if len(frame) else frame
-            if not len(runs):
-                continue
-            found = [interval(runs[column].dropna()) for column in subsets]
-            halves = [0 if np.isnan(f.half) else f.half for f in found]
-            label = f"{variant.label} (n={len(runs)})"
-            means = [f.mean for f in found]
-            axes.errorbar(
-                range(len(found)), means, yerr=halves, fmt=f"-{mark}", ms=5, capsize=3, color=colour, label=label
-            )
-        axes.set(ylabel=ylabel, title=title, xticks=range(len(subsets)), xticklabels=list(subsets.values()))
-        say_if_empty(axes, axes.containers)
-        if axes.containers:
-            axes.legend()
+        figure, panels = plt.subplots(1, len(LOST), figsize=(8.6, 3.9), sharey=True)
+        for axes, (control, words) in zip(panels, LOST.items(), strict=True):
+            columns = {f"validation.{part(control, percent)}.{metric}": percent for percent in SHARES}
+            drawn = []
+            for place, variant in enumerate(variants):
+                found = {columns[name]: each for name, each in _found(frame, variant, columns).items()}
+                look, shift = LOOKS[variant.label], 1.4 * (place - (len(variants) - 1) / 2)
+                drawn.append(series(axes, variant.label, planned, found, shift, **look))
+            axes.set(title=f"without {words}", xticks=SHARES)
+            say_if_empty(axes, [each for each in drawn if each])
+        panels[0].set_ylabel(HEADLINES[metric][0])
+        panels[1].set_xlabel("share of the test clips that lost it (%)")
+        if metric not in LOWER:
+            low, high = panels[0].get_ylim()  # of percents, however wide an interval is
+            panels[0].set_ylim(max(low, 0), min(high, 100))
+        figure.suptitle(title, fontsize=10, x=0.02, ha="left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def growth(sizes: Mapping[str, list[int]], title: str = "") -> plt.Figure:
-    """Trained parameters against the number of side modalities: {design: counts for 0, 1, 2, ...}, a line each."""
+    """Trained parameters, classifiers not among them, by number of modalities: {design: counts for 0, 1, ..}."""
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 3.4))
-        for (name, counts), colour in zip(sizes.items(), (CAA, "#D55E00", "#7F7F7F", "#0072B2"), strict=False):
+        for (name, counts), colour in zip(sizes.items(), (CAA, DARK, LIGHT, "#000000"), strict=False):
             axes.plot(range(len(counts)), [count / 1e3 for count in counts], "-o", ms=4, color=colour, label=name)
-        axes.set(xlabel="side modalities", ylabel="trained parameters (thousands)", title=title)
+        axes.set(
+            xlabel="side modalities", ylabel="trained parameters (thousands),\nclassifiers not counted", title=title
+        )
         axes.set(xticks=range(max(map(len, sizes.values()))), ylim=(0, None))
         axes.legend()
     return figure
