@@ -33,13 +33,13 @@ def _shift_mask(size: Size, window: Size, shift: Size, dtype: torch.dtype, devic
     """Additive mask (n_windows, N, N): `MASKED` between tokens that are neighbours only through the cyclic shift."""
     region = torch.zeros(size, dtype=torch.int64, device="cpu")
     for axis, (w, s) in enumerate(zip(window, shift, strict=True)):
-        part = torch.zeros(size[axis], dtype=torch.int64)
+        part = torch.zeros(size[axis], dtype=torch.int64, device="cpu")
         part[size[axis] - w :] = 1
         part[size[axis] - s :] = 2 if s else 1
         region = region * 3 + part.reshape([-1 if a == axis else 1 for a in range(3)])
     region = rearrange(region, "(t i) (h j) (w k) -> (t h w) (i j k)", i=window[0], j=window[1], k=window[2])
     apart = region[:, :, None] != region[:, None, :]
-    return torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, MASKED).to(device)
+    return torch.zeros(apart.shape, dtype=dtype, device="cpu").masked_fill(apart, MASKED).to(device)
 
 
 class WindowAttention3d(nn.Module):
