@@ -62,7 +62,7 @@ class CM3T(Stages, Saving, nn.Module):
         self.method = parse_method(method) if isinstance(method, str) else method
         contract.check(backbone, prefixes=self.method.prefix is not None)
         self.backbone = backbone
-        self.clip = tuple(clip or backbone.clip)
+        self.clip = contract.as_clip(backbone.clip if clip is None else clip)
         self.frozen = self.method.trains in ("head", "plugins")
         backbone.requires_grad_(not self.frozen)
         heads = attach.check_heads(heads)
@@ -275,7 +275,9 @@ def create(
     `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
-    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own.
+    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
+    embeddings are made for it, interpolated where weights bring their own. What a load did, `model.backbone.loaded`
+    tells.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 
@@ -294,7 +296,8 @@ def create(
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
     given = not isinstance(weights, _NotGiven)
-    frozen = backbones.backbone(backbone, weights=weights if given and chosen.trains != "scratch" else None)
+    loads = given and chosen.trains != "scratch"
+    frozen = backbones.backbone(backbone, weights=weights if loads else None, clip=clip)
     if not given and chosen.trains != "scratch" and not next(frozen.parameters()).is_meta:
         warnings.warn(
             f"{backbone} has random weights, for none were given; {weights_file.remedy(backbone)}, "

@@ -4,6 +4,9 @@ A backbone is read, never rewritten: `cm3t.model` walks over its blocks and adds
 branches. Whatever keeps this contract can be adapted; whatever breaks it is refused by name.
 """
 
+from collections.abc import Sequence
+from numbers import Integral
+
 from torch import Tensor
 
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -44,6 +47,7 @@ class Backbone:
     """
 
     pixels: Pixels = IMAGENET
+    loaded = None  # the report of the weights that were loaded (`formats.Report`)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""
@@ -102,6 +106,16 @@ def check_video(video: Tensor, name: str, patch: tuple[int, int, int] | None = N
         remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
     check_clip(shape[2:], name, patch or (1, 1, 1))
+
+
+def as_clip(clip: Sequence[int]) -> tuple[int, int, int]:
+    """(T, H, W) of a clip's shape as it was given; ValueError, with an example, for what is no such thing."""
+    example = "give (frames, height, width) in pixels, such as clip=(8, 224, 224)"
+    if not isinstance(clip, Sequence) or isinstance(clip, str) or len(clip) != 3:
+        raise ValueError(f"clip={clip!r}: {example}")
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in clip):
+        raise ValueError(f"clip={tuple(clip)!r} is not of positive integers; {example}")
+    return tuple(int(n) for n in clip)
 
 
 def check_clip(clip: tuple[int, ...], name: str, patch: tuple[int, int, int]) -> None:
