@@ -65,3 +65,8 @@ def test_a_clip_is_three_positive_integers(clip):
 def test_a_number_of_classes_is_at_least_one(classes):
     with pytest.raises(ValueError, match="num_classes=.*at least 1 class is needed, or None"):
         backbones.backbone("video_swin_mini", num_classes=classes)
+
+
+def test_weights_are_no_yes_or_no():
+    with pytest.raises(TypeError, match="weights=True is a bool; give weights='default'"):
+        cm3t.create("video_swin_mini", weights=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from numbers import Integral
 
-import torch
 from torch import nn
 
+from cm3t.backbones.contract import at_rest, embed_nothing
 from cm3t.methods import AdapterSpec, CrossSpec, PrefixSpec
 from cm3t.plugins import (
     AdapterFusion,
@@ -129,8 +129,8 @@ def matched(width: int, bottleneck: int, cells: int) -> int:
 def map_sides(backbone: nn.Module, clip: tuple[int, int, int]) -> list[tuple[int, int]]:
     """(H, W) of the token map that each block reads, for clips of (T, H, W) pixels. Runs no block."""
     sides = []
-    with torch.no_grad():
-        x = _embed_nothing(backbone, clip)
+    with at_rest(backbone):
+        x = embed_nothing(backbone, clip)
         for i in range(len(backbone.blocks)):
             x = backbone.advance(i, x)
             sides.append(tuple(backbone.split(x)[0].shape[2:4]))
@@ -139,18 +139,8 @@ def map_sides(backbone: nn.Module, clip: tuple[int, int, int]) -> list[tuple[int
 
 def class_tokens(backbone: nn.Module, clip: tuple[int, int, int]) -> int:
     """How many tokens beside the map the blocks pass on, for clips of (T, H, W) pixels."""
-    extra = backbone.split(_embed_nothing(backbone, clip))[1]
+    extra = backbone.split(embed_nothing(backbone, clip))[1]
     return 0 if extra is None else extra.shape[1]
-
-
-@torch.no_grad()
-def _embed_nothing(backbone: nn.Module, clip: tuple[int, int, int]) -> torch.Tensor:
-    """The embedding (B, T, H, W, C) of one black clip, or what the blocks pass on in its place."""
-    training, some = backbone.training, next(backbone.parameters())
-    backbone.eval()
-    x = backbone.embed(torch.zeros(1, 3, *clip, device=some.device, dtype=some.dtype))
-    backbone.train(training)
-    return x
 
 
 def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> list[int]:

@@ -62,8 +62,10 @@ def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
 
     The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
-    where nothing of the kind is known or can be had, with what to download and where to put it.
+    where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
+    if not isinstance(weights, str | Path):
+        raise TypeError(f"weights={weights!r} is a {type(weights).__name__}; {remedy(name)}, or None for random ones")
     text = str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
