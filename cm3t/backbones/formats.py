@@ -112,6 +112,12 @@ _SWIN = [
     (r"^(cls_head\.fc_cls|head\.fc)\.", "head."),
 ]
 
+_IMAGE_SWIN = [
+    (r"^features\.0\.0\.", "patch_embed.proj."),
+    (r"^features\.0\.2\.", "patch_embed.norm."),
+    (r"^features\.(\d+)\.", lambda m: f"features.{int(m[1]) - 1}."),
+]
+
 
 def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | None = None) -> tuple[State, Report]:
     """A checkpoint's tensors, of whatever known layout and shape, under the names of `model`, and what was done.
@@ -161,6 +167,9 @@ def _rename(tensors: State, report: Report) -> State:
         report.layout = "Hugging Face ViViT"
         report.dropped += [k for k in tensors if ".pooler." in f".{k}"]
         return _fuse(_apply(_VIVIT, {k: v for k, v in tensors.items() if ".pooler." not in f".{k}"}))
+    if any(".self_attn.q_proj." in k or k.startswith("vision_model.") for k in tensors):
+        report.layout = "Hugging Face CLIP"
+        return tensors
     if "visual.conv1.weight" in tensors:
         report.layout = "OpenAI CLIP"
         report.dropped += [k for k in tensors if not k.startswith("visual.")]
@@ -177,6 +186,9 @@ def _rename(tensors: State, report: Report) -> State:
         report.layout = "timm Swin" if late else "official Swin"
         merge = (r"^layers\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + (-1 if late else 1)}.")
         return _apply([*_SWIN, merge], tensors)
+    if getattr(tensors.get("features.0.0.weight"), "ndim", 0) == 4:  # of images: patches are the first of its features
+        report.layout = "torchvision 2-D Swin"
+        return _apply(_IMAGE_SWIN, tensors)
     if any(k.startswith("features.") for k in tensors):
         report.layout = "torchvision Swin"
     elif any(k.startswith("blocks.") for k in tensors):

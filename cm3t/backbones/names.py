@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
+FILES = ("model.safetensors", "pytorch_model.bin")  # of a hub repository
 _OPEN_CLIP = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 _SWIN_RELEASE = "https://github.com/SwinTransformer/storage/releases/download/v1.0.4/"
 
@@ -18,7 +19,7 @@ class Source:
     torchvision: str = ""  # "Swin3D_T_Weights.KINETICS400_V1"
     repository: str = ""  # of huggingface.co
     timm: str = ""  # the name of timm's model, whose configuration names the repository
-    files: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")  # the first that exists
+    files: tuple[str, ...] = FILES  # the first that exists
 
     def address(self) -> str:
         """The address to download from, by hand if need be."""
