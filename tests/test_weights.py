@@ -289,6 +289,11 @@ def test_names_resolve_to_a_file_or_say_what_to_download_and_where(tmp_path, mon
         ("video_swin_t", "kinetics400"): r"https://download.pytorch.org/models/swin3d_t-\w+.pth",
         ("video_swin_b_ssv2", "ssv2"): "https://github.com/SwinTransformer/.*window1677_sthv2.pth",
         ("vivit_b", "kinetics400"): "https://huggingface.co/google/vivit-b-16x2-kinetics400/resolve/main/",
+        ("vivit_b", "someone/vivit"): "https://huggingface.co/someone/vivit/resolve/main/model.safetensors",
+        (
+            "vit_b",
+            "vit_base_patch16_224.dino",
+        ): "https://huggingface.co/timm/vit_base_patch16_224.dino/resolve/main/model",
         ("clip_b", "openai"): "https://huggingface.co/timm/vit_base_patch16_clip_224.openai/resolve/main/",
     }
     for (backbone, name), address in addresses.items():
@@ -298,14 +303,35 @@ def test_names_resolve_to_a_file_or_say_what_to_download_and_where(tmp_path, mon
     put.parent.mkdir(parents=True, exist_ok=True)
     put.touch()
     assert weights.resolve("vivit_b", "kinetics400") == put
+    own = names.folder() / names.NAMED["video_swin_t"]["kinetics400"].address().rpartition("/")[2]
+    own.touch()  # as torchvision leaves it there
+    assert weights.resolve("video_swin_t", "kinetics400") == own
+    by_hand = names.folder() / "cm3t-vit_b-vit_base_patch16_224.dino.safetensors"
+    by_hand.touch()
+    assert weights.resolve("vit_b", "vit_base_patch16_224.dino") == by_hand
     assert set(names.NAMED) <= set(backbones.NAMES)
 
 
 def test_a_name_that_is_not_known_lists_those_of_the_backbone():
     for backbone, given, words in (
-        ("vivit_b", "kinetics600", "'kinetics600' is no name of weights; vivit_b knows kinetics400, a file, and None"),
-        ("video_swin_mini", "kinetics400", "video_swin_mini knows default, supervised, a file"),
-        ("video_swin_b", "my.pth", "no weights file at my.pth; video_swin_b knows kinetics400, imagenet22k-kin"),
+        (
+            "vivit_b",
+            "kinetics600",
+            "'kinetics600' is no name of weights; did you mean 'kinetics400'. known: kinetics400, a file",
+        ),
+        (
+            "video_swin_mini",
+            "kinetics400",
+            "is no name of weights of video_swin_mini, but of video_swin_t and .*default, supervised, a file",
+        ),
+        (
+            "video_swin_b",
+            "ssv2",
+            "'ssv2' is no name of weights of video_swin_b, but of video_swin_b_ssv2; .*kinetics400",
+        ),
+        ("mtv_b", "nothing", "'nothing' is no name of weights; known: no names, a file, .*and None .random."),
+        ("video_swin_b", "my.pth", "no weights file at my.pth; known: imagenet22k-kinetics400, kinetics400, a file"),
+        ("vit_b", "vit_base_patch16_224.nonsense", "no weights file at vit_base_patch16_224.nonsense; .*arch.tag"),
         ("video_swin_b", "default", r"weights='kinetics400' \(also: imagenet22k-kinetics400\) or a file, or None"),
         ("mtv_b", "default", "weights=FILE, none being published for it, or None"),
     ):

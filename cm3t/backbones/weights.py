@@ -15,6 +15,7 @@ from torch import nn
 
 from cm3t.backbones import names
 from cm3t.backbones.formats import Report, translate, widen
+from cm3t.coerce import nearest
 
 
 class WeightsError(ValueError):
@@ -64,7 +65,9 @@ def remedy(name: str) -> str:
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
 
-    A folder stands for the model.safetensors in it, or the like.
+    A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
+    a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
+    loading tells.
 
     The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
     where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
@@ -74,21 +77,27 @@ def resolve(name: str, weights: str | Path) -> Path:
     text = str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
-    if text in names.NAMED.get(name, {}):
-        try:
-            return names.fetch(name, text)
-        except FileNotFoundError as error:
-            raise WeightsError(str(error)) from error
     path = Path(weights)
-    if path.is_dir():
+    if text not in names.NAMED.get(name, {}) and path.exists():
+        if not path.is_dir():
+            return path
         found = [path / file for file in names.FILES if (path / file).is_file()]
         if not found:
             raise WeightsError(f"{path} is a folder without {' or '.join(names.FILES)}; name the weights file itself")
         return found[0]
-    if not path.exists():
-        what = f"no weights file at {path}" if path.suffix or path.name != text else f"{text!r} is no name of weights"
-        raise WeightsError(f"{what}; {name} knows {', '.join(known(name)) or 'no names'}, a file, and None (random)")
-    return path
+    if source := names.source_of(name, text):
+        try:
+            return names.fetch(name, text, source)
+        except FileNotFoundError as error:
+            file = f"no weights file at {path}, and as a name of the hub: " if "/" in text else ""
+            raise WeightsError(f"{file}{error}") from error
+    what = f"no weights file at {path}" if path.suffix or path.name != text else f"{text!r} is no name of weights"
+    if others := [other for other, known_there in names.NAMED.items() if text in known_there]:
+        what += f" of {name}, but of {' and '.join(others)}"
+    hint = nearest(text, known(name)) if known(name) else "known: no names"
+    raise WeightsError(
+        f"{what}; {hint}, a file, a repository of the hub, a name of timm's (arch.tag), and None (random)"
+    )
 
 
 def digest(path: Path) -> str:
