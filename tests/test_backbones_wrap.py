@@ -173,3 +173,15 @@ def test_pixels_are_normalised_as_the_weights_expect():
     assert backbones.backbone("vivit_mini").pixels == backbones.backbone("video_swin_mini").pixels
     wrapped = backbones.wrap(MODELS["attention pooling"](), frames=2)
     assert wrapped.pixels == ((0.5,) * 3, (0.5,) * 3)
+
+
+def test_a_map_that_no_cells_divide_comes_with_the_nearest_clip():
+    """A DINOv2 of 518 pixels has maps of 37 x 37 tokens."""
+    options = dict(img_size=70, patch_size=14, embed_dim=48, depth=1, num_heads=3)
+    backbone = backbones.wrap(timm.models.VisionTransformer(**options, dynamic_img_size=True), frames=2)
+    with pytest.raises(
+        ValueError, match=r"cells=2 divides no token map .*5 x 5.*; give cells=1, or clip=\(2, 56, 56\)"
+    ):
+        cm3t.CM3T(backbone, "mhva", {"verb": 5})
+    model = cm3t.CM3T(backbone, "mhva", {"verb": 5}, clip=(2, 56, 56))
+    assert model(torch.randn(1, 3, 2, 56, 56))["verb"].shape == (1, 5)

@@ -146,7 +146,7 @@ def class_tokens(backbone: nn.Module, clip: tuple[int, int, int]) -> int:
 def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> list[int]:
     """MHVA's cells per side in each block: `cells` where it divides the map's sides, else 1.
 
-    Raises ValueError where that would leave no block with more than one cell.
+    Raises ValueError, with the nearest clip that would do, where that would leave no block with more than one cell.
     """
     if cells == 1:
         return [1] * len(backbone.blocks)
@@ -154,5 +154,9 @@ def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> lis
     chosen = [cells if cells in admissible_cells(*side) else 1 for side in sides]
     if max(chosen) == 1:
         maps = "; ".join(f"{h} x {w} by {admissible_cells(h, w)}" for h, w in dict.fromkeys(sides))
-        raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}")
+        remedy = "give cells=1"
+        if patch := getattr(backbone, "patch", None):  # the nearest map that is divided, and the pixels under it
+            h, w = (max(1, round(n / cells)) * cells * p for n, p in zip(sides[0], patch[1:], strict=True))
+            remedy += f", or clip=({clip[0]}, {h}, {w})"
+        raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}; {remedy}")
     return chosen
