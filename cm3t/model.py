@@ -151,13 +151,25 @@ class CM3T(Stages, Saving, nn.Module):
     def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
         """The walk itself, (B, 3, T, H, W) -> (B, D)."""
         x = self.backbone.embed(video)
+        seen = getattr(self.backbone, "seen", None)
         for i in range(len(self.backbone.blocks)):
             x = self.backbone.advance(i, x)
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(self._block, i, x, heard, use_reentrant=False)
+                x = checkpoint(self._again, seen, i, x, heard, use_reentrant=False)
             else:
                 x = self._block(i, x, heard, weights)
         return self.backbone.pool(x)
+
+    def _again(self, seen: tuple | None, i: int, x: Tensor, heard: dict[str, Heard]) -> Tensor:
+        """Block i on a video of the grid `seen`, whatever other video was embedded since: on the way back it may be."""
+        latest = getattr(self.backbone, "seen", None)
+        if seen == latest:
+            return self._block(i, x, heard)
+        self.backbone.seen = seen
+        try:
+            return self._block(i, x, heard)
+        finally:
+            self.backbone.seen = latest
 
     def _block(self, i: int, x: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
         """Block i with what is attached to it: Figure 2, from left to right."""

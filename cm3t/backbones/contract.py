@@ -45,12 +45,14 @@ class Backbone:
     pixels         (mean, std) per colour, of pixels from 0 to 1, that its weights expect videos to be normalised by
     split(x)       what the blocks pass on -> (map (B, T, H, W, C), extra (B, E, C) or None), extra being class tokens
     join(map, extra)  the way back; both are the identity where the blocks pass on a map
+    seen           grid (T, H, W) of the last embedded video, where `split` needs it; None where it does not
 
     Where there are class tokens, read "what the blocks pass on" for the maps of `embed`, `attention`, `feedforward`,
     `advance` and `pool`.
     """
 
     pixels: Pixels = IMAGENET
+    seen: tuple[int, int, int] | None = None
     loaded = None  # the report of the weights that were loaded (`formats.Report`)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
