@@ -1,11 +1,14 @@
 """What a load does to a checkpoint reaches whoever asked for it: other clips, other windows, other precision."""
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 from einops import repeat
 from safetensors.torch import save_file
 from test_parity import lively
-from test_weights import SWIN, as_official, equal, swin, vivit
+from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, swin, vivit
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
@@ -173,6 +176,21 @@ def test_the_table_of_an_image_model_is_read_as_one_whatever_its_rows_divide_by(
         moments = made[key].reshape(7, 25, 2)
         assert torch.equal(moments[0], moments[6]) == image
         assert report.window == (None if image else (5, 3, 3)) and bool(report.inflated) == image
+
+
+def test_what_is_dropped_of_openais_clip_has_the_files_names():
+    torch.manual_seed(0)
+    state = as_openai(lively(timm.models.VisionTransformer(**CLIP, num_classes=5)).state_dict())
+    made, report = formats.translate(
+        state, frames_of(timm.models.VisionTransformer(**CLIP, num_classes=0), classes=None)
+    )
+    text = [key for key in state if not key.startswith("visual.")]
+    assert report.dropped == [*text, "visual.proj"] and report.strange == len(text) and not report.plain
+
+
+def test_shipped_weights_are_twenty_megabytes_at_most():
+    shipped = list((Path(weights.__file__).parents[1] / "weights").glob("*.safetensors"))
+    assert shipped and sum(path.stat().st_size for path in shipped) <= 20e6
 
 
 def test_the_ssv2_file_has_the_shapes_of_its_backbone():

@@ -21,7 +21,8 @@ class Report:
 
     layout        whose names the file has
     mapped        tensors that went in
-    dropped       keys that have no place here (another head, a text tower, tables that follow from the architecture)
+    dropped       the file's keys that have no place here (a head, a text tower, tables that the architecture tells)
+    strange       how many of those are neither of a head nor such tables
     kept          parameters the file does not have, left as they start
     interpolated  what was resampled to another grid, with both shapes
     inflated      what was spread over time, with both shapes
@@ -34,6 +35,7 @@ class Report:
     layout: str
     mapped: int = 0
     dropped: list[str] = field(default_factory=list)
+    strange: int = 0
     kept: list[str] = field(default_factory=list)
     interpolated: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)
@@ -45,8 +47,7 @@ class Report:
     @property
     def plain(self) -> bool:
         """Did every tensor go in as it was, but for a classifier and tables that follow from the architecture?"""
-        dropped = [k for k in self.dropped if not k.startswith("head.") and not k.endswith(DERIVED)]
-        return not (dropped or self.kept or self.interpolated or self.inflated or self.narrowed)
+        return not (self.strange or self.kept or self.interpolated or self.inflated or self.narrowed)
 
     def _parts(self, shown: int) -> list[str]:
         """What happened beside the mapping, a phrase each that names the first few tensors."""
@@ -128,14 +129,14 @@ def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | No
     tensors = dict(tensors)
     report = Report(layout="own")
     report.widened = sum(map(_half, tensors.values()))
-    state = _rename(widen(tensors), report)
+    state, theirs = _rename(widen(tensors), report)
+    report.strange = len(report.dropped)
     own = model.state_dict()
-    for key in [k for k in state if k.endswith(DERIVED)]:
-        report.dropped.append(key)
+    headless = not any(k.startswith("head.") for k in own)
+    for key in [k for k in state if k.endswith(DERIVED) or (headless and k.startswith("head."))]:
+        if key in theirs:  # else it was made here, a bias that the file does not have
+            report.dropped.append(theirs[key])
         del state[key]
-    if not any(k.startswith("head.") for k in own):
-        report.dropped += [k for k in state if k.startswith("head.")]
-        state = {k: v for k, v in state.items() if not k.startswith("head.")}
     image = getattr(state.get("patch_embed.proj.weight"), "ndim", 5) == 4  # a model of images, which has no time
     for key, value in list(state.items()):
         if key in own and (value.shape != own[key].shape or key == "pos_embed"):  # 7 x 28 tokens are not 14 x 14
@@ -161,47 +162,51 @@ def _half(value: Tensor) -> bool:
     return value.is_floating_point() and value.element_size() < 4
 
 
-def _rename(tensors: State, report: Report) -> State:
-    """The layout, found by a key that no other has, and its tensors under our names."""
+def _rename(tensors: State, report: Report) -> tuple[State, dict[str, str]]:
+    """Tensors under our names, and the file's names by ours; the layout is found by a key that no other has."""
+    theirs: dict[str, str] = {}
     if any(k.startswith(("vivit.", "encoder.layer.", "embeddings.patch_embeddings.")) for k in tensors):
         report.layout = "Hugging Face ViViT"
         report.dropped += [k for k in tensors if ".pooler." in f".{k}"]
-        return _fuse(_apply(_VIVIT, {k: v for k, v in tensors.items() if ".pooler." not in f".{k}"}))
+        kept = {k: v for k, v in tensors.items() if ".pooler." not in f".{k}"}
+        return _fuse(_apply(_VIVIT, kept, theirs)), theirs
     if any(".self_attn.q_proj." in k or k.startswith("vision_model.") for k in tensors):
         report.layout = "Hugging Face CLIP"
-        return tensors
+        return tensors, theirs
     if "visual.conv1.weight" in tensors:
         report.layout = "OpenAI CLIP"
         report.dropped += [k for k in tensors if not k.startswith("visual.")]
-        state = _apply(_CLIP, {k: v for k, v in tensors.items() if k.startswith("visual.")})
+        state = _apply(_CLIP, {k: v for k, v in tensors.items() if k.startswith("visual.")}, theirs)
         state["cls_token"] = rearrange(state["cls_token"], "c -> 1 1 c")
         state["pos_embed"] = rearrange(state["pos_embed"], "n c -> 1 n c")
         if "head.weight" in state:  # the projection, x @ proj without a bias
             state["head.weight"] = state["head.weight"].T.contiguous()
             state["head.bias"] = torch.zeros(len(state["head.weight"]))
-        return state
+        return state, theirs
     if any(re.match(r"(backbone\.)?layers\.\d+\.blocks\.", k) for k in tensors):
         stages = 1 + max(int(m[1]) for m in (re.match(r"(?:backbone\.)?layers\.(\d+)\.", k) for k in tensors) if m)
         late = any(f"layers.{stages - 1}.downsample." in k for k in tensors)  # timm merges where a stage begins
         report.layout = "timm Swin" if late else "official Swin"
         merge = (r"^layers\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + (-1 if late else 1)}.")
-        return _apply([*_SWIN, merge], tensors)
+        return _apply([*_SWIN, merge], tensors, theirs), theirs
     if getattr(tensors.get("features.0.0.weight"), "ndim", 0) == 4:  # of images: patches are the first of its features
         report.layout = "torchvision 2-D Swin"
-        return _apply(_IMAGE_SWIN, tensors)
+        return _apply(_IMAGE_SWIN, tensors, theirs), theirs
     if any(k.startswith("features.") for k in tensors):
         report.layout = "torchvision Swin"
     elif any(k.startswith("blocks.") for k in tensors):
         report.layout = "timm ViT"
-    return tensors
+    return tensors, {key: key for key in tensors}
 
 
-def _apply(rules: list, tensors: State) -> State:
+def _apply(rules: list, tensors: State, theirs: dict[str, str]) -> State:
+    """Tensors under their new names; `theirs` is told the old name of each."""
     state = {}
-    for key, value in tensors.items():
+    for old, value in tensors.items():
+        key = old
         for pattern, new in rules:
             key = re.sub(pattern, new, key)
-        state[key] = value
+        state[key], theirs[key] = value, old
     return state
 
 
