@@ -182,31 +182,21 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
 
 def weights_missing(backbone: str, name: str) -> str | None:
     """Why a run would not find its weights where they are, or None; nothing is downloaded."""
-    source = names.NAMED.get(backbone, {}).get(name)
+    named = name in names.NAMED.get(backbone, {})
+    source = names.source_of(backbone, name) if named or not Path(name).exists() else None
     try:
         if source is None:
             path = weights.resolve(backbone, name)
             return None if path.is_file() else f"{path}: no such weights file, for {backbone}"
     except weights.WeightsError as error:
         return str(error)
-    if _cached(source, names.folder() / f"cm3t-{backbone}-{name}.pth"):
+    if names.local(backbone, name, source):
         return None
+    place = names.place(backbone, name, source)
     return (
         f"weights {name!r} of {backbone} are not on this machine: a run downloads {source.address()}\n"
-        f"(without a network put it into {names.folder()} as cm3t-{backbone}-{name}{Path(source.address()).suffix}, or "
-        "give --weights FILE)"
+        f"(without a network put it into {place.parent} as {place.name}, or give --weights FILE)"
     )
-
-
-def _cached(source: names.Source, path: Path) -> bool:
-    """Are published weights in one of the places where a run looks for them?"""
-    if any(path.with_suffix(suffix).is_file() for suffix in (".safetensors", ".pth", ".pt", ".bin")):
-        return True
-    if not source.hub():
-        return False
-    from huggingface_hub import try_to_load_from_cache
-
-    return any(isinstance(try_to_load_from_cache(source.hub(), file), str) for file in source.files)
 
 
 def saved_bytes(config: RunConfig, tokens: dict[str, tuple[int, int]]) -> int:

@@ -230,6 +230,8 @@ def _run(args: argparse.Namespace) -> int:
     else:
         torch.manual_seed(0)  # random weights, too, are the same when a stopped run goes on
         model = backbones.backbone(args.backbone, weights=args.weights)
+        if model.loaded and not model.loaded.plain:
+            _say(f"weights {args.weights} of {args.backbone}: {model.loaded.line()}")
         frames, height, width = model.clip
         options = {"frames": frames, "size": height if height == width else (height, width)} | options
         path = weights_file.resolve(args.backbone, args.weights) if args.weights else None

@@ -20,7 +20,7 @@ HELP = {
         "root": "folder of the data; left out: the embedded benchmark",
         "backbone": "the network that the plugins are attached to",
         "weights": "of the backbone: default (the shipped ones; of a full-size backbone its published ones), the name "
-        "of published ones (kinetics400), a file, or none (random)",
+        "of published ones (kinetics400), a file or folder, the hub's org/name, timm's arch.tag, or none (random)",
         "seed": "of weights, clips and their order",
         "profile": "how much evidence to gather: it fills in what is left out",
         "study": "who asked for the run: a notebook's number, or a word of yours",

@@ -62,7 +62,7 @@ class CM3T(Stages, Saving, nn.Module):
         self.method = parse_method(method) if isinstance(method, str) else method
         contract.check(backbone, prefixes=self.method.prefix is not None)
         self.backbone = backbone
-        self.clip = tuple(clip or backbone.clip)
+        self.clip = contract.as_clip(backbone.clip if clip is None else clip)
         self.frozen = self.method.trains in ("head", "plugins")
         backbone.requires_grad_(not self.frozen)
         heads = attach.check_heads(heads)
@@ -151,13 +151,25 @@ class CM3T(Stages, Saving, nn.Module):
     def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
         """The walk itself, (B, 3, T, H, W) -> (B, D)."""
         x = self.backbone.embed(video)
+        seen = getattr(self.backbone, "seen", None)
         for i in range(len(self.backbone.blocks)):
             x = self.backbone.advance(i, x)
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(self._block, i, x, heard, use_reentrant=False)
+                x = checkpoint(self._again, seen, i, x, heard, use_reentrant=False)
             else:
                 x = self._block(i, x, heard, weights)
         return self.backbone.pool(x)
+
+    def _again(self, seen: tuple | None, i: int, x: Tensor, heard: dict[str, Heard]) -> Tensor:
+        """Block i on a video of the grid `seen`, whatever other video was embedded since: on the way back it may be."""
+        latest = getattr(self.backbone, "seen", None)
+        if seen == latest:
+            return self._block(i, x, heard)
+        self.backbone.seen = seen
+        try:
+            return self._block(i, x, heard)
+        finally:
+            self.backbone.seen = latest
 
     def _block(self, i: int, x: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
         """Block i with what is attached to it: Figure 2, from left to right."""
@@ -275,7 +287,9 @@ def create(
     `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
-    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own.
+    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
+    embeddings are made for it, interpolated where weights bring their own. What a load did, `model.backbone.loaded`
+    tells.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 
@@ -294,7 +308,8 @@ def create(
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
     given = not isinstance(weights, _NotGiven)
-    frozen = backbones.backbone(backbone, weights=weights if given and chosen.trains != "scratch" else None)
+    loads = given and chosen.trains != "scratch"
+    frozen = backbones.backbone(backbone, weights=weights if loads else None, clip=clip)
     if not given and chosen.trains != "scratch" and not next(frozen.parameters()).is_meta:
         warnings.warn(
             f"{backbone} has random weights, for none were given; {weights_file.remedy(backbone)}, "

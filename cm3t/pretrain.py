@@ -266,7 +266,7 @@ def publish(recipe: Recipe, result: dict, data: SourceSet, out: Path) -> Path:
         "classes": per_class(predicted, data, held_out),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    meta_info = records.provenance(data=data.digest, weights=digest)
+    meta_info = records.provenance(data=data.digest, weights=digest) | {"weights": check.loaded.brief()}
     record = records.Record(f"pretrain--{recipe.stem}", run_info, train_info, meta_info)
     records.save_record(record, out)
     path.with_suffix(".md").write_text(model_card(record), encoding="utf-8")

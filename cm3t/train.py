@@ -61,6 +61,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     try:
         with machine.reproducible(config), machine.peak_memory(info, device):
             model = _started(config, sets, info, device, first, folder)
+            _note_weights(model, config, meta, log)
             _train_and_score(model, config, sets, info, log, folder)
         if keep or config.side or config.data in official.REAL:
             info["plugins"] = steps.keep(model, folder, run_id(config))
@@ -99,6 +100,14 @@ def _started(
         info["steps"].append(steps.first_step(first))
     steps.initialise(model, steps.init_files(config, folder))
     return model
+
+
+def _note_weights(model: CM3T, config: RunConfig, meta: dict, log: Log) -> None:
+    """What became of the backbone's weights as they were loaded: into the record, and said where it is remarkable."""
+    if loaded := model.backbone.loaded:
+        meta["weights"] = loaded.brief()
+        if not loaded.plain:
+            log(f"weights {config.weights} of {config.backbone}: {loaded.line()}")
 
 
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:

@@ -10,7 +10,7 @@ from torchvision.models.video import swin3d_b, swin3d_t
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from cm3t import backbones
-from cm3t.backbones import weights
+from cm3t.backbones import video_swin, weights
 from cm3t.backbones.contract import ContractError, check
 from cm3t.backbones.video_swin import VideoSwin, WindowAttention3d
 
@@ -142,6 +142,24 @@ def test_a_prefix_is_seen_by_every_window_and_no_shift_mask_hides_it():
     inner = out[:, 1:3, 1:3, 1:3]  # a window that no border crosses holds all of its 8 tokens
     torch.testing.assert_close(inner, shared.expand_as(inner))
     assert (out - attn.proj(torch.zeros(8))).abs().amin(dim=-1).min() > 0
+
+
+def test_a_default_device_of_torch_changes_no_shift_mask():
+    """Masks and tables are remembered: made on the meta device they would be empty, or fail, for whoever comes next."""
+    torch.manual_seed(0)
+    ours = lively(VideoSwin(name="small", clip=(4, 24, 24), window=(2, 3, 3), **SMALL))
+    video = torch.randn(1, 3, 8, 24, 16)  # windows that are shifted, and some that are clipped
+    remembered = (video_swin._kept, video_swin._shift_mask)
+    for cache in remembered:
+        cache.cache_clear()
+    with torch.no_grad():
+        expected = ours(video)
+        for cache in remembered:
+            cache.cache_clear()
+        with torch.device("meta"):
+            twin = VideoSwin(name="small", clip=(4, 24, 24), window=(2, 3, 3), **SMALL)
+            assert twin(torch.zeros(video.shape)).shape == expected.shape
+            assert torch.equal(ours(video), expected)
 
 
 def test_features_are_the_loop_over_blocks():

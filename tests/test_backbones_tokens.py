@@ -142,11 +142,21 @@ def test_bad_video_is_named_with_its_remedy(name):
         "channel-last.*b t h w c -> b c t h w": torch.zeros(1, 8, 96, 96, 3),
         "frames before channels.*b t c h w": torch.zeros(1, 8, 3, 96, 96),
         "add the axis": torch.zeros(3, 8, 96, 96),
+        "channel-last": torch.zeros(1, 3, 96, 96, 3),  # of three frames
+        r"video is torch.float64, the weights are torch.float32; hand in video.to\(torch.float32\)": torch.zeros(
+            1, 3, 8, 96, 96, dtype=torch.float64
+        ),
+        "video is torch.float16": torch.zeros(1, 3, 8, 96, 96, dtype=torch.float16),
     }
-    if name != "video_swin_mini":
+    if name == "video_swin_mini":
+        bad["8 frames of 4 x 96 pixels hold no patch of 8 x 8"] = torch.zeros(1, 3, 8, 4, 96)
+        bad["0 frames"] = torch.zeros(1, 3, 0, 96, 96)
+    else:
         bad["height 90 does not divide into patches of 16; resize or sample to 96"] = torch.zeros(1, 3, 8, 90, 96)
     if name == "vivit_mini":
         bad["length 7 does not divide into patches of 2"] = torch.zeros(1, 3, 7, 96, 96)
     for message, video in bad.items():
         with pytest.raises((TypeError, ValueError), match=message):
             model(video)
+    with torch.autocast("cpu", torch.bfloat16):  # casts by itself
+        assert model.eval()(torch.zeros(1, 3, 8, 96, 96, dtype=torch.bfloat16)).isfinite().all()

@@ -15,16 +15,29 @@ MODELS = {
     "DINO style": lambda: timm.create_model("vit_small_patch14_reg4_dinov2", **SMALL),
     "average pooling": lambda: timm.create_model("vit_medium_patch16_gap_256", **SMALL | dict(img_size=64)),
     "attention pooling": lambda: timm.create_model("vit_base_patch16_siglip_224", **SMALL | dict(img_size=64)),
+    "largest token": lambda: timm.models.VisionTransformer(**SMALL, patch_size=14, global_pool="max"),
     "Swin": lambda: timm.create_model(
         "swin_tiny_patch4_window7_224", img_size=56, embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=0
     ),
+    **{
+        f"Swin, {pool}": lambda pool=pool: timm.models.SwinTransformer(
+            img_size=28, patch_size=4, window_size=7, embed_dim=24, depths=(1,), num_heads=(2,), global_pool=pool
+        )
+        for pool in ("max", "avgmax", "catavgmax")
+    },
 }
+
+
+def features_alone(model):
+    """A model without its classifier."""
+    model.reset_classifier(0)
+    return model
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_features_are_the_mean_of_the_image_models_own(make):
     torch.manual_seed(0)
-    image_model = lively(make()).double()
+    image_model = lively(features_alone(make())).double()
     side = image_model.patch_embed.img_size[0]
     video = torch.randn(2, 3, 3, side, side, dtype=torch.float64)
     with torch.no_grad():
@@ -34,12 +47,13 @@ def test_features_are_the_mean_of_the_image_models_own(make):
         check(backbone)
         torch.testing.assert_close(backbone(video), expected, rtol=0, atol=1e-10)
     assert expected.std() > 0.05 and backbone.clip == (3, side, side)
+    assert backbone.width == expected.shape[1]
 
 
-@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-def test_plugins_attach_by_the_contract_alone(make):
+@pytest.mark.parametrize("name", [name for name in MODELS if "," not in name])
+def test_plugins_attach_by_the_contract_alone(name):
     torch.manual_seed(0)
-    backbone = backbones.wrap(make(), frames=2).eval()
+    backbone = backbones.wrap(MODELS[name](), frames=2).eval()
     open_attention = (
         hasattr(backbone.blocks[0].attn, "project_prefix") if hasattr(backbone.blocks[0], "attn") else False
     )
@@ -78,6 +92,53 @@ def test_what_cannot_be_wrapped_is_refused_with_the_reason():
             backbones.wrap(model, frames=2)
 
 
+VIT = dict(img_size=28, patch_size=14, embed_dim=48, depth=1, num_heads=3)
+SWIN = dict(img_size=28, patch_size=4, window_size=7, embed_dim=12, depths=(1,), num_heads=(1,))
+OBSTACLES = {
+    "`dist_token`: a distillation token": lambda: timm.models.deit.VisionTransformerDistilled(**VIT),
+    "`rel_pos_bias`: relative positions": lambda: timm.models.Beit(**VIT, use_shared_rel_pos_bias=True),
+    "`patch_embed` is a HybridEmbed, a network of its own": lambda: hybrid(),
+    "images of 1 channels, a video has 3; make it with in_chans=3": lambda: timm.models.VisionTransformer(
+        **VIT, in_chans=1
+    ),
+    "images of 4 channels": lambda: timm.models.SwinTransformer(**SWIN, in_chans=4),
+    "with global_pool='' it hands on tokens": lambda: timm.models.VisionTransformer(**VIT, global_pool=""),
+    "'swintransformer': with global_pool=''": lambda: timm.models.SwinTransformer(**SWIN, global_pool=""),
+}
+
+
+@pytest.mark.parametrize("reason", OBSTACLES)
+def test_the_obstacle_is_named(reason):
+    with pytest.raises(ContractError, match=reason):
+        backbones.wrap(OBSTACLES[reason](), frames=2)
+
+
+def hybrid():
+    """A transformer over the maps of a small convolutional network."""
+    from functools import partial
+
+    from timm.layers import HybridEmbed
+
+    network = timm.create_model("resnet10t", features_only=True, out_indices=(2,))
+    embed = partial(HybridEmbed, backbone=network)
+    return timm.models.VisionTransformer(**VIT | dict(img_size=32, patch_size=1), embed_layer=embed)
+
+
+def test_what_is_no_model_is_refused_with_the_call_that_makes_one():
+    with pytest.raises(TypeError, match=r"not a str: wrap\(timm.create_model\('vit_tiny', pretrained=True\), frames=8"):
+        backbones.wrap("vit_tiny", frames=8)
+    with pytest.raises(ValueError, match="frames=0: a clip has at least one frame"):
+        backbones.wrap(timm.models.VisionTransformer(**VIT), frames=0)
+
+
+def test_dropout_after_the_positions_stays():
+    vit = timm.models.VisionTransformer(**VIT, pos_drop_rate=0.5)
+    backbone, video = backbones.wrap(vit, frames=1), torch.randn(1, 3, 1, 28, 28)
+    assert backbone.pos_drop.p == 0.5
+    dropped = (backbone.train().embed(video) == 0).float().mean()
+    assert 0.3 < dropped < 0.7 and backbone.eval().embed(video).all()
+
+
 def parallel():
     return timm.models.vision_transformer.ParallelScalingBlock
 
@@ -112,3 +173,15 @@ def test_pixels_are_normalised_as_the_weights_expect():
     assert backbones.backbone("vivit_mini").pixels == backbones.backbone("video_swin_mini").pixels
     wrapped = backbones.wrap(MODELS["attention pooling"](), frames=2)
     assert wrapped.pixels == ((0.5,) * 3, (0.5,) * 3)
+
+
+def test_a_map_that_no_cells_divide_comes_with_the_nearest_clip():
+    """A DINOv2 of 518 pixels has maps of 37 x 37 tokens."""
+    options = dict(img_size=70, patch_size=14, embed_dim=48, depth=1, num_heads=3)
+    backbone = backbones.wrap(timm.models.VisionTransformer(**options, dynamic_img_size=True), frames=2)
+    with pytest.raises(
+        ValueError, match=r"cells=2 divides no token map .*5 x 5.*; give cells=1, or clip=\(2, 56, 56\)"
+    ):
+        cm3t.CM3T(backbone, "mhva", {"verb": 5})
+    model = cm3t.CM3T(backbone, "mhva", {"verb": 5}, clip=(2, 56, 56))
+    assert model(torch.randn(1, 3, 2, 56, 56))["verb"].shape == (1, 5)

@@ -111,3 +111,20 @@ def test_cells_of_a_class_token_are_counted():
         vit = cm3t.create("vit_b", method="mhva")
     r = 768 // 4
     assert count(vit.adapters) == 12 * (5 * (2 * 768 * r + r + 768) + 1)
+
+
+def test_two_sizes_before_one_way_back_with_checkpointing(model):
+    """What is computed again on the way back is of its own video, though another came since."""
+    videos = [torch.randn(1, 3, 4, size, 64) for size in (96, 64)]
+    side = {"audio": torch.randn(1, 3, 6)}
+    gradients = []
+    for model.checkpointing in (False, True):
+        model.zero_grad()
+        sum(model(video, side)["verb"].square().sum() for video in videos).backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    model.checkpointing = False
+    model.zero_grad()
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 20
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+    assert model.backbone.seen[1:] == (4, 4)  # of the last video, as before

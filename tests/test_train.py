@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
-from toys import Toy, clip_set, quiet, small_world
+from toys import SMALL_SWIN, Toy, clip_set, quiet, small_world
 
 from cm3t import train
+from cm3t.backbones import weights
+from cm3t.backbones.video_swin import VideoSwin
 from cm3t.config import config_hash, local_dir, resolve
 from cm3t.model import create
 from cm3t.records import find_record, load_run
@@ -62,6 +64,27 @@ def test_a_record_holds_what_was_found():
     assert record.meta_info["digests"] == {"data": "toy", "weights": "random"}
     assert any("epoch   1/2" in line and "left" in line for line in lines)
     assert find_record(local_dir("smoke"), config_hash(config)) == record
+
+
+def test_what_loading_did_to_the_weights_is_said_and_recorded(tmp_path):
+    """A file for longer windows: its tables of relative positions are interpolated, and a run must not hide that."""
+    longer = VideoSwin(name="longer", clip=(2, 24, 24), **SMALL_SWIN | dict(window=(2, 3, 3)))
+    own = VideoSwin(name="own", clip=(2, 24, 24), num_classes=4, **SMALL_SWIN)
+    for model, remarkable in ((longer, True), (own, False)):
+        lines, path = [], tmp_path / f"{model.name}.safetensors"
+        weights.save(model, path, metadata={})
+        config = settings(method="linear", epochs=1, weights=str(path))
+        if remarkable:
+            with pytest.warns(UserWarning, match=r"windows of \(2, 3, 3\), video_swin_mini of \(1, 3, 3\)"):
+                record = train.run(config, log=lines.append)
+        else:
+            record = train.run(config, log=lines.append)
+        said = [line for line in lines if line.startswith("weights ")]
+        assert len(said) == remarkable and all("interpolated (2): features.0.0" in line for line in said)
+        loaded = record.meta_info["weights"]
+        assert loaded["digest"] == record.meta_info["digests"]["weights"] == weights.digest(path)
+        assert len(loaded["interpolated"]) == 2 * remarkable and loaded["mapped"] > 20
+        assert loaded["dropped"] == ([] if remarkable else ["head.bias", "head.weight"])
 
 
 def test_scoring_tune_never_opens_validation(monkeypatch):

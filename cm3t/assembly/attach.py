@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from numbers import Integral
 
-import torch
 from torch import nn
 
+from cm3t.backbones.contract import at_rest, embed_nothing
 from cm3t.methods import AdapterSpec, CrossSpec, PrefixSpec
 from cm3t.plugins import (
     AdapterFusion,
@@ -129,8 +129,8 @@ def matched(width: int, bottleneck: int, cells: int) -> int:
 def map_sides(backbone: nn.Module, clip: tuple[int, int, int]) -> list[tuple[int, int]]:
     """(H, W) of the token map that each block reads, for clips of (T, H, W) pixels. Runs no block."""
     sides = []
-    with torch.no_grad():
-        x = _embed_nothing(backbone, clip)
+    with at_rest(backbone):
+        x = embed_nothing(backbone, clip)
         for i in range(len(backbone.blocks)):
             x = backbone.advance(i, x)
             sides.append(tuple(backbone.split(x)[0].shape[2:4]))
@@ -139,24 +139,14 @@ def map_sides(backbone: nn.Module, clip: tuple[int, int, int]) -> list[tuple[int
 
 def class_tokens(backbone: nn.Module, clip: tuple[int, int, int]) -> int:
     """How many tokens beside the map the blocks pass on, for clips of (T, H, W) pixels."""
-    extra = backbone.split(_embed_nothing(backbone, clip))[1]
+    extra = backbone.split(embed_nothing(backbone, clip))[1]
     return 0 if extra is None else extra.shape[1]
-
-
-@torch.no_grad()
-def _embed_nothing(backbone: nn.Module, clip: tuple[int, int, int]) -> torch.Tensor:
-    """The embedding (B, T, H, W, C) of one black clip, or what the blocks pass on in its place."""
-    training, some = backbone.training, next(backbone.parameters())
-    backbone.eval()
-    x = backbone.embed(torch.zeros(1, 3, *clip, device=some.device, dtype=some.dtype))
-    backbone.train(training)
-    return x
 
 
 def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> list[int]:
     """MHVA's cells per side in each block: `cells` where it divides the map's sides, else 1.
 
-    Raises ValueError where that would leave no block with more than one cell.
+    Raises ValueError, with the nearest clip that would do, where that would leave no block with more than one cell.
     """
     if cells == 1:
         return [1] * len(backbone.blocks)
@@ -164,5 +154,9 @@ def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> lis
     chosen = [cells if cells in admissible_cells(*side) else 1 for side in sides]
     if max(chosen) == 1:
         maps = "; ".join(f"{h} x {w} by {admissible_cells(h, w)}" for h, w in dict.fromkeys(sides))
-        raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}")
+        remedy = "give cells=1"
+        if patch := getattr(backbone, "patch", None):  # the nearest map that is divided, and the pixels under it
+            h, w = (max(1, round(n / cells)) * cells * p for n, p in zip(sides[0], patch[1:], strict=True))
+            remedy += f", or clip=({clip[0]}, {h}, {w})"
+        raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}; {remedy}")
     return chosen

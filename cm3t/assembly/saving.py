@@ -61,7 +61,10 @@ class Saving:
         keys = ("backbone", "method", "heads") + ("modalities",) * (self.method.cross is not None and not first)
         problems = _differences(about, own, keys)
         if self.frozen and check_weights and not problems and about["backbone_digest"] != self.backbone_digest():
-            problems = ["it was trained on other weights of this backbone (check_weights=False loads anyway)"]
+            problems = [
+                "it was trained on other weights of this backbone, or with positions for clips of another size "
+                "(check_weights=False loads anyway)"
+            ]
         elif problems:
             problems.append(f"the file fits {_recipe(about)}")
         if problems:

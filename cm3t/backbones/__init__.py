@@ -1,5 +1,6 @@
 """What is frozen: the video transformers, by name. The classes behind the names are imported when one is made."""
 
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from cm3t.backbones import weights as weights_file
-from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, check
+from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, as_clip, check
 from cm3t.coerce import nearest
 
 __all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "clip_of", "wrap"]
@@ -15,7 +16,10 @@ __all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "clip_of",
 _HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _SWIN = dict(make="video_swin:VideoSwin", clip=(32, 224, 224), patch_size=(2, 4, 4), window=(8, 7, 7))
+_SWIN_T = _SWIN | dict(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24])
+_SWIN_S = _SWIN | dict(embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24])
 _SWIN_B = _SWIN | dict(embed_dim=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
+_SSV2 = dict(window=(16, 7, 7), source_classes=174)  # Something-Something v2: windows of twice the length
 _VIT = dict(make="clip:frame_vit", clip=(8, 224, 224), prefix_length=16)
 
 # prefix_length: the default l. Choice: 32 on Video Swin's windows of 392 tokens (the gate starts near 32 / 424 = 8 %);
@@ -53,10 +57,12 @@ _SPECS = {
         prefix_length=3,
         source_classes=75,
     ),
-    "video_swin_t": dict(**_SWIN, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
-    "video_swin_s": dict(**_SWIN, embed_dim=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
+    "video_swin_t": _SWIN_T,
+    "video_swin_s": _SWIN_S,
     "video_swin_b": _SWIN_B,
-    "video_swin_b_ssv2": _SWIN_B | dict(window=(16, 7, 7), source_classes=174),
+    "video_swin_t_ssv2": _SWIN_T | _SSV2,
+    "video_swin_s_ssv2": _SWIN_S | _SSV2,
+    "video_swin_b_ssv2": _SWIN_B | _SSV2,
     "vivit_b": dict(
         make="vivit:ViViT",
         clip=(32, 224, 224),
@@ -85,20 +91,42 @@ def backbone(
     """The frozen part alone, by name: video (B, 3, T, H, W) -> features (B, D), or logits with `num_classes`.
 
     `weights` is None (random), "default" (shipped with the package: the mini sizes), the name of published ones
-    (`names.NAMED`) or a file of any known layout; `model.loaded` then tells what was mapped, dropped, interpolated.
+    (`names.NAMED`) or a file of any known layout; `model.loaded` then tells what was mapped, dropped, interpolated
+    (it is None with random ones), and a UserWarning that the file has other attention windows.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
-    Raises ValueError for an unknown name, listing the known ones, and WeightsError for weights that do not fit.
+    Raises ValueError for an unknown name, listing the known ones, and for a clip or a number of classes that cannot be;
+    WeightsError for weights that do not fit.
     """
     _check_name(name)
     path = weights_file.resolve(name, weights) if weights is not None else None
-    spec = _SPECS[name] | ({"clip": tuple(clip)} if clip else {})
+    spec = _SPECS[name] | ({} if clip is None else {"clip": as_clip(clip)})
+    if num_classes is not None and (
+        not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1
+    ):
+        raise ValueError(f"num_classes={num_classes!r}: at least 1 class is needed, or None for features")
     module, _, maker = spec.pop("make").partition(":")
     pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
     model.pixels = pixels
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
+        if model.loaded.window:
+            _warn_of_windows(name, path, model.loaded.window)
     return model
+
+
+def _warn_of_windows(name: str, path: Path, window: tuple[int, int, int]) -> None:
+    """UserWarning that a file has other attention windows than the backbone, with the backbone that has them."""
+    own = _SPECS[name]
+    size = {key: own.get(key) for key in ("make", "embed_dim", "depths")}
+    twins = (k for k, spec in _SPECS.items() if spec.get("window") == window and size.items() <= spec.items())
+    twin = next(twins, None)
+    better = f": {twin} has the file's" if twin else ""
+    warnings.warn(
+        f"{path} has attention windows of {window}, {name} of {own['window']}{better}. The tables of relative "
+        "positions were interpolated, and the features are not those that were published",
+        stacklevel=3,
+    )
 
 
 def clip_of(name: str) -> tuple[int, int, int]:

@@ -4,7 +4,13 @@ A backbone is read, never rewritten: `cm3t.model` walks over its blocks and adds
 branches. Whatever keeps this contract can be adapted; whatever breaks it is refused by name.
 """
 
-from torch import Tensor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
 
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -12,6 +18,7 @@ IMAGENET: Pixels = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _BACKBONE = (
     "name", "clip", "width", "widths", "blocks", "embed", "advance", "pool", "prefix_length", "source_classes",
+    "pixels", "split", "join",
 )  # fmt: skip
 _BLOCK = ("attention", "feedforward")
 
@@ -38,12 +45,15 @@ class Backbone:
     pixels         (mean, std) per colour, of pixels from 0 to 1, that its weights expect videos to be normalised by
     split(x)       what the blocks pass on -> (map (B, T, H, W, C), extra (B, E, C) or None), extra being class tokens
     join(map, extra)  the way back; both are the identity where the blocks pass on a map
+    seen           grid (T, H, W) of the last embedded video, where `split` needs it; None where it does not
 
     Where there are class tokens, read "what the blocks pass on" for the maps of `embed`, `attention`, `feedforward`,
     `advance` and `pool`.
     """
 
     pixels: Pixels = IMAGENET
+    seen: tuple[int, int, int] | None = None
+    loaded = None  # the report of the weights that were loaded (`formats.Report`)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""
@@ -63,45 +73,140 @@ class Backbone:
         return self.pool(x)
 
 
-def check(backbone, *, prefixes: bool = False) -> None:
-    """Raise `ContractError` naming the first attribute that is missing, and the block it is missing from.
+@contextmanager
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """Without gradients and in eval mode, so that nothing is drawn; afterwards every part is in its own mode again."""
+    training = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad():
+            module.eval()
+            yield
+    finally:
+        for part, mode in training.items():
+            part.training = mode
 
-    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do.
+
+def embed_nothing(backbone: nn.Module, clip: Sequence[int]) -> Tensor:
+    """The embedding (1, T, H, W, C) of a black clip of (T, H, W) pixels, or what the blocks pass on in its place."""
+    some = next(backbone.parameters(), torch.empty(0))
+    with at_rest(backbone):
+        return backbone.embed(torch.zeros(1, 3, *clip, device=some.device, dtype=some.dtype))
+
+
+def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
+    """Raise `ContractError` naming the first attribute that is missing or at fault, and the block where it is in one.
+
+    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do. A black clip
+    is embedded, and one token goes through every block's MLP, so that what they return is known; no attention is run.
     """
     who = getattr(backbone, "name", type(backbone).__name__)
     for attribute in _BACKBONE:
         if not hasattr(backbone, attribute):
-            raise ContractError(f"backbone {who!r} has no `{attribute}`; see cm3t.backbones.contract.Backbone")
+            mixin = "; inherit it from cm3t.backbones.Backbone" if attribute in ("pixels", "split", "join") else ""
+            raise ContractError(f"backbone {who!r} has no `{attribute}`{mixin}; see cm3t.backbones.contract.Backbone")
+    if not isinstance(backbone, nn.Module):
+        raise ContractError(f"backbone {who!r} is a {type(backbone).__name__}, not a torch.nn.Module")
+    blocks, widths = len(backbone.blocks), len(backbone.widths)
+    if not blocks or blocks != widths:
+        raise ContractError(f"backbone {who!r} has {blocks} `blocks` and {widths} `widths`; it needs one each")
     for i, block in enumerate(backbone.blocks):
         for attribute in _BLOCK:
             if not callable(getattr(block, attribute, None)):
                 raise ContractError(f"block {i} of {who!r} has no method `{attribute}(x)`; plugins have no place in it")
+        if not _takes_a_prefix(block.attention):
+            raise ContractError(f"block {i} of {who!r}: its `attention` has to be `attention(x, prefix=None)`")
         if prefixes and not hasattr(getattr(block, "attn", None), "project_prefix"):
             raise ContractError(
                 f"block {i} of {who!r} has no `attn.project_prefix`: prefix tuning cannot open its attention; "
                 "use a method without `pt` (MHVA and AdaptFormer do not touch the attention)"
             )
+    _probe(backbone, who)
 
 
-def check_video(video: Tensor, name: str, patch: tuple[int, int, int] | None = None) -> None:
+def _takes_a_prefix(attention: Callable) -> bool:
+    try:
+        signature(attention).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # not written in Python: nobody can know
+        return True
+    return True
+
+
+def _probe(backbone: nn.Module, who: str) -> None:
+    """ContractError unless the embedding has the first block's width, and every MLP branch its block's."""
+    x = _run(f"`embed` of {who!r}, on a clip of its own size,", lambda: embed_nothing(backbone, backbone.clip))
+    with at_rest(backbone):
+        x = _run(f"`advance(0, x)` of {who!r}", lambda: backbone.advance(0, x))
+        for i, (block, width) in enumerate(zip(backbone.blocks, backbone.widths, strict=True)):
+            if i == 0 and x.shape[-1] != width:
+                raise ContractError(f"`embed` of {who!r} gives maps of width {x.shape[-1]}, `widths[0]` is {width}")
+            token = x.new_zeros(*(1 for _ in x.shape[1:]), width)
+            call = f"`feedforward(x)` of block {i} of {who!r}, on a map of width {width} (`widths[{i}]`),"
+            pair = _run(call, lambda block=block, token=token: block.feedforward(token))
+            shapes = [tuple(getattr(one, "shape", ())) for one in pair] if isinstance(pair, tuple) else []
+            if shapes != [tuple(token.shape)] * 2:
+                gave = f"tensors of shape {shapes}" if shapes else f"a {type(pair).__name__}"
+                raise ContractError(f"{call} gave {gave}, not (norm2(x), branch), both shaped as x")
+
+
+def _run(what: str, call: Callable) -> Tensor:
+    """What `call` returns; ContractError where it fails."""
+    try:
+        return call()
+    except Exception as error:  # somebody else's code may fail in any way
+        raise ContractError(f"{what} fails: {type(error).__name__}: {error}") from error
+
+
+_ORDERS = {  # where the channels are, if not where they belong -> the order's name, and how to put it right
+    4: ("channel-last", "b t h w c -> b c t h w"),
+    2: ("frames before channels", "b t c h w -> b c t h w"),
+}
+
+
+def check_video(
+    video: Tensor,
+    name: str,
+    patch: tuple[int, int, int] | None = None,
+    *,
+    weights: Tensor | None = None,
+    padded: bool = False,
+) -> None:
     """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W).
 
-    `patch` is (t, h, w) pixels a token, where clips must divide by it.
+    patch    (t, h, w) pixels a token, by which clips must divide; where they are `padded`, they need one patch at least
+    weights  one of the backbone's parameters: the video must have its precision, unless torch casts by itself
     """
     shape = tuple(video.shape)
     if not video.is_floating_point():
         raise TypeError(f"video is {video.dtype}; hand in normalised floats (cm3t.data.clip.normalise)")
+    if weights is not None and video.dtype != weights.dtype and not torch.is_autocast_enabled(video.device.type):
+        own = str(weights.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"{name}: video is {video.dtype}, the weights are {weights.dtype}; hand in video.to(torch.{own}), or make "
+            f"the model of that precision: model.to({video.dtype})"
+        )
     if video.ndim != 5:
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")
-    if shape[1] != 3:
-        orders = {
-            4: ("channel-last", "b t h w c -> b c t h w"),
-            2: ("frames before channels", "b t c h w -> b c t h w"),
-        }
-        known = next((order for axis, order in orders.items() if shape[axis] == 3), None)
+    if shape[1] != 3 or (shape[4] == 3 and patch and patch[2] > 3):  # three frames, channel-last, have 3 in both places
+        known = next((order for axis, order in _ORDERS.items() if shape[axis] == 3), None)
         remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
-    check_clip(shape[2:], name, patch or (1, 1, 1))
+    if not padded:
+        check_clip(shape[2:], name, patch or (1, 1, 1))
+    elif not shape[2] or shape[3] < patch[1] or shape[4] < patch[2]:
+        frames = f"{shape[2]} frames of {shape[3]} x {shape[4]} pixels"
+        raise ValueError(f"{name}: {frames} hold no patch of {patch[1]} x {patch[2]}; give larger ones")
+
+
+def as_clip(clip: Sequence[int]) -> tuple[int, int, int]:
+    """(T, H, W) of a clip's shape as it was given; ValueError, with an example, for what is no such thing."""
+    example = "give (frames, height, width) in pixels, such as clip=(8, 224, 224)"
+    if not isinstance(clip, Sequence) or isinstance(clip, str) or len(clip) != 3:
+        raise ValueError(f"clip={clip!r}: {example}")
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in clip):
+        raise ValueError(f"clip={tuple(clip)!r} is not of positive integers; {example}")
+    return tuple(int(n) for n in clip)
 
 
 def check_clip(clip: tuple[int, ...], name: str, patch: tuple[int, int, int]) -> None:

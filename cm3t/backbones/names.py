@@ -1,12 +1,15 @@
 """Published weights by name: where they are, and what to do where there is no network."""
 
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
+FILES = ("model.safetensors", "pytorch_model.bin")  # of a hub repository
 _OPEN_CLIP = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _SWIN_RELEASE = "https://github.com/SwinTransformer/storage/releases/download/v1.0.4/"
 
 
@@ -18,7 +21,7 @@ class Source:
     torchvision: str = ""  # "Swin3D_T_Weights.KINETICS400_V1"
     repository: str = ""  # of huggingface.co
     timm: str = ""  # the name of timm's model, whose configuration names the repository
-    files: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")  # the first that exists
+    files: tuple[str, ...] = FILES  # the first that exists
 
     def address(self) -> str:
         """The address to download from, by hand if need be."""
@@ -64,20 +67,58 @@ def folder() -> Path:
     return Path(hub.get_dir()) / "checkpoints"
 
 
-def fetch(backbone: str, name: str) -> Path:
-    """The local file of the published weights `name` of a backbone, downloaded if it is not there.
+def source_of(backbone: str, name: str) -> Source | None:
+    """Where the weights `name` of a backbone are: by a name of NAMED, the hub's "org/repository", timm's "arch.tag"."""
+    if name in NAMED.get(backbone, {}):
+        return NAMED[backbone][name]
+    if Path(name).suffix in _SUFFIXES:
+        return None
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] not in "./":
+        return Source(repository=name)
+    if re.fullmatch(r"\w+\.\w+", name):
+        from timm.models import get_pretrained_cfg
+
+        try:
+            found = get_pretrained_cfg(name)
+        except RuntimeError:  # a tag that its model does not have
+            return None
+        return Source(timm=name, files=(*FILES, *_OPEN_CLIP)) if found and found.hf_hub_id else None
+    return None
+
+
+def place(backbone: str, name: str, source: Source) -> Path:
+    """Where a file that was downloaded by hand is looked for."""
+    return folder() / f"cm3t-{backbone}-{name.replace('/', '--')}{Path(source.address()).suffix}"
+
+
+def local(backbone: str, name: str, source: Source) -> Path | None:
+    """The file on this machine: put there by hand, in torch's cache from another library, in the hub's; else None."""
+    path = place(backbone, name, source)
+    places = [path.with_name(path.name.removesuffix(path.suffix) + suffix) for suffix in _SUFFIXES]
+    if not source.hub():
+        places.append(folder() / Path(urlparse(source.address()).path).name)
+    if found := next((file for file in places if file.is_file()), None):
+        return found
+    if source.hub():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = (try_to_load_from_cache(source.hub(), file) for file in source.files)
+        return next((Path(file) for file in cached if isinstance(file, str)), None)
+    return None
+
+
+def fetch(backbone: str, name: str, source: Source) -> Path:
+    """The local file of the weights `name` of a backbone, downloaded if it is not there.
 
     Raises FileNotFoundError where it cannot be downloaded: what to download, and where to put it.
     """
-    source = NAMED[backbone][name]
-    address = source.address()
-    path = folder() / f"cm3t-{backbone}-{name}{Path(address).suffix}"
-    for present in (path.with_suffix(suffix) for suffix in (".safetensors", ".pth", ".pt", ".bin")):
-        if present.is_file():
-            return present
+    if found := local(backbone, name, source):
+        return found
+    address, path = source.address(), place(backbone, name, source)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:  # the libraries behind this raise many kinds: no network, no such file, refused
-        return _from_hub(source, address) if source.hub() else _from_address(address, path)
+        _reach(address)
+        return _from_hub(source) if source.hub() else _from_address(address, path)
     except Exception as error:
         others = f" (or there: {', '.join(source.files[1:])})" if source.hub() else ""
         raise FileNotFoundError(
@@ -96,21 +137,16 @@ def _reach(address: str) -> None:
 def _from_address(address: str, path: Path) -> Path:
     from torch import hub
 
-    _reach(address)
     check = Path(address).stem.rpartition("-")[2]  # torchvision's file names end in their hash
     known = len(check) == 8 and all(c in "0123456789abcdef" for c in check)
     hub.download_url_to_file(address, str(path), hash_prefix=check if known else None, progress=False)
     return path
 
 
-def _from_hub(source: Source, address: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+def _from_hub(source: Source) -> Path:
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    for file in source.files:
-        if isinstance(cached := try_to_load_from_cache(source.hub(), file), str):
-            return Path(cached)
-    _reach(address)
     for file in source.files:
         try:
             return Path(hf_hub_download(source.hub(), file))

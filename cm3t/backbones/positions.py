@@ -12,6 +12,9 @@ def resample(position: Tensor, old: Grid, new: Grid) -> Tensor:
 
     The first E rows (class tokens) stay as they are. Space is interpolated by an antialiased bicubic, as timm does it,
     time linearly; equal grids return the very tensor.
+
+    Choice: antialiased in every layout, that of transformers' ViViT too. Its own code knows no such resampling: it
+    reads the positions of all times and places as one square image, which fits no video of another size.
     """
     if tuple(old) == tuple(new):
         return position

@@ -97,7 +97,7 @@ class TokenBackbone(nn.Module, Backbone):
     Without extra tokens they pass on the map itself.
 
     parts  patch_embed, cls_token (1, 1, C), reg_token (1, R, C), pos_embed (1, [E +] N, C) (each a parameter or None),
-           norm_pre, blocks (timm's `Block`), norm
+           norm_pre, blocks (timm's `Block`), norm, and pos_drop where there is a dropout after the positions
     grid   (T, H, W) tokens that pos_embed covers; T is 1 where every frame has the same
     span   frames of tokens that attend together: 1 by frame, None all
 
@@ -124,6 +124,7 @@ class TokenBackbone(nn.Module, Backbone):
         self.prefix_length, self.source_classes = prefix_length, source_classes
         self.cls_token, self.reg_token, self.pos_embed = parts.cls_token, parts.reg_token, parts.pos_embed
         self.patch_embed, self.norm_pre, self.norm = parts.patch_embed, parts.norm_pre, parts.norm
+        self.pos_drop = getattr(parts, "pos_drop", nn.Identity())
         self.blocks = nn.ModuleList(_open(i, block, name, span) for i, block in enumerate(parts.blocks))
         self.width = self.blocks[0].norm1.weight.shape[0]
         self.extra = sum(0 if token is None else token.shape[1] for token in (self.cls_token, self.reg_token))
@@ -141,7 +142,7 @@ class TokenBackbone(nn.Module, Backbone):
 
     def embed(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> tokens (B, G, E + N / G, C), or the map, with their positions."""
-        check_video(video, self.name, self.patch)
+        check_video(video, self.name, self.patch, weights=next(self.parameters()))
         x = self.patches(video)
         self.seen = tuple(x.shape[1:4])
         own = None
@@ -151,7 +152,7 @@ class TokenBackbone(nn.Module, Backbone):
             rows = position.shape[1] - math.prod(new)  # for the extra tokens: all of them, or none
             own, position = position[:, :rows], position[:, rows:]
             x = x + rearrange(position, "b (t h w) c -> b t h w c", h=new[1], w=new[2])
-        return self.norm_pre(self.place(self.join(x, self.extras(x, own))))
+        return self.norm_pre(self.pos_drop(self.place(self.join(x, self.extras(x, own)))))
 
     def extras(self, x: Tensor, position: Tensor | None) -> Tensor | None:
         """Extra tokens (B, G * E, C) beside a map x (B, T, H, W, C), with their `position` (1, E or 0, C)."""

@@ -33,13 +33,13 @@ def _shift_mask(size: Size, window: Size, shift: Size, dtype: torch.dtype, devic
     """Additive mask (n_windows, N, N): `MASKED` between tokens that are neighbours only through the cyclic shift."""
     region = torch.zeros(size, dtype=torch.int64, device="cpu")
     for axis, (w, s) in enumerate(zip(window, shift, strict=True)):
-        part = torch.zeros(size[axis], dtype=torch.int64)
+        part = torch.zeros(size[axis], dtype=torch.int64, device="cpu")
         part[size[axis] - w :] = 1
         part[size[axis] - s :] = 2 if s else 1
         region = region * 3 + part.reshape([-1 if a == axis else 1 for a in range(3)])
     region = rearrange(region, "(t i) (h j) (w k) -> (t h w) (i j k)", i=window[0], j=window[1], k=window[2])
     apart = region[:, :, None] != region[:, None, :]
-    return torch.zeros(apart.shape, dtype=dtype).masked_fill(apart, MASKED).to(device)
+    return torch.zeros(apart.shape, dtype=dtype, device="cpu").masked_fill(apart, MASKED).to(device)
 
 
 class WindowAttention3d(nn.Module):
@@ -189,6 +189,9 @@ class VideoSwin(SwinTransformer3d, Backbone):
     """Video Swin on the backbone contract; with `num_classes` it is torchvision's classifier, else video -> features.
 
     Shapes: video (B, 3, T, H, W) -> features (B, D), or logits (B, num_classes).
+
+    Clips that patches or windows do not divide are padded with zeros behind their end, as torchvision does it; only
+    frames smaller than one patch are refused.
     """
 
     def __init__(
@@ -215,6 +218,7 @@ class VideoSwin(SwinTransformer3d, Backbone):
         if num_classes is None:
             self.head = nn.Identity()
         self.name, self.clip, self.prefix_length, self.source_classes = name, clip, prefix_length, source_classes
+        self.patch = tuple(patch_size)
         stages = [stage for stage in self.features if isinstance(stage, nn.Sequential)]
         merges = [layer for layer in self.features if not isinstance(layer, nn.Sequential)]
         self._flat = [
@@ -243,8 +247,8 @@ class VideoSwin(SwinTransformer3d, Backbone):
         return [block.norm1.normalized_shape[0] for block in self.blocks]
 
     def embed(self, video: Tensor) -> Tensor:
-        """Video (B, 3, T, H, W) -> the first token map (B, T', H', W', C)."""
-        check_video(video, self.name)
+        """Video (B, 3, T, H, W) -> the first token map (B, T', H', W', C); what the patches do not divide is padded."""
+        check_video(video, self.name, self.patch, weights=next(self.parameters()), padded=True)
         return self.pos_drop(self.patch_embed(video))
 
     def advance(self, i: int, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
@@ -14,12 +15,15 @@ from torch import nn
 
 from cm3t.backbones import names
 from cm3t.backbones.formats import Report, translate, widen
+from cm3t.coerce import nearest
 
 
 class WeightsError(ValueError):
     """A weights file that is missing, unsafe, or does not fit the backbone; the message lists what differs."""
 
 
+LISTED = 10  # keys that an error names
+UNREAD = {"Hugging Face CLIP": "take timm's file or OpenAI's own of the same weights: weights='openai' of clip_b"}
 PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
 
 
@@ -61,22 +65,39 @@ def remedy(name: str) -> str:
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
 
+    A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
+    a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
+    loading tells.
+
     The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
-    where nothing of the kind is known or can be had, with what to download and where to put it.
+    where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
+    if not isinstance(weights, str | Path):
+        raise TypeError(f"weights={weights!r} is a {type(weights).__name__}; {remedy(name)}, or None for random ones")
     text = str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
-    if text in names.NAMED.get(name, {}):
-        try:
-            return names.fetch(name, text)
-        except FileNotFoundError as error:
-            raise WeightsError(str(error)) from error
     path = Path(weights)
-    if not path.exists():
-        what = f"no weights file at {path}" if path.suffix or path.name != text else f"{text!r} is no name of weights"
-        raise WeightsError(f"{what}; {name} knows {', '.join(known(name)) or 'no names'}, a file, and None (random)")
-    return path
+    if text not in names.NAMED.get(name, {}) and path.exists():
+        if not path.is_dir():
+            return path
+        found = [path / file for file in names.FILES if (path / file).is_file()]
+        if not found:
+            raise WeightsError(f"{path} is a folder without {' or '.join(names.FILES)}; name the weights file itself")
+        return found[0]
+    if source := names.source_of(name, text):
+        try:
+            return names.fetch(name, text, source)
+        except FileNotFoundError as error:
+            file = f"no weights file at {path}, and as a name of the hub: " if "/" in text else ""
+            raise WeightsError(f"{file}{error}") from error
+    what = f"no weights file at {path}" if path.suffix or path.name != text else f"{text!r} is no name of weights"
+    if others := [other for other, known_there in names.NAMED.items() if text in known_there]:
+        what += f" of {name}, but of {' and '.join(others)}"
+    hint = nearest(text, known(name)) if known(name) else "known: no names"
+    raise WeightsError(
+        f"{what}; {hint}, a file, a repository of the hub, a name of timm's (arch.tag), and None (random)"
+    )
 
 
 def digest(path: Path) -> str:
@@ -108,8 +129,27 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def _no_torch_file(path: Path) -> str | None:
+    """What a file is that is not even the beginning of a torch file, or a torn one; None where it may be whole."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(64)
+    again = f"{size:,} bytes; download it again"
+    if start.startswith(b"PK"):
+        return None if zipfile.is_zipfile(path) else f"truncated, {again}"
+    if start.startswith(b"\x80"):  # how a pickle begins
+        return None
+    if start.lstrip().startswith(b"<"):
+        return f"a web page, {again} from the address of the file itself"
+    if start.startswith(b"version https://git-lfs"):
+        return f"a git-lfs pointer to the file, {size:,} bytes; fetch the file itself: git lfs pull"
+    return f"truncated or not a weights file, {again}"
+
+
 def _torch_file(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file of `torch.save`, opened with `weights_only`."""
+    if what := _no_torch_file(path):
+        raise WeightsError(f"{path} is neither a safetensors file nor a torch file: {what}")
     remedy = "convert it where you trust it, and name the result:\n  safetensors.torch.save_file({}, FILE)"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -117,7 +157,8 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
                 code = remedy.format('torch.jit.load(path, "cpu").state_dict()')
                 raise WeightsError(f"{path} is a TorchScript archive, which holds code: it is refused; {code}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:  # by its name torch would take another format
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
         raise WeightsError(
             f"{path} is neither a safetensors file nor a torch file of tensors alone ({type(error).__name__}). "
@@ -147,17 +188,67 @@ def load(model: nn.Module, path: Path, *, native: tuple[int, int, int] | None = 
     """Load a checkpoint of any known layout into a backbone, strictly; returns what was mapped, dropped, interpolated.
 
     A headless model drops a file's head; a model with a head needs a head of its size in the file. `native` is the clip
-    (T, H, W) that published weights were made for. Raises WeightsError listing every key that does not fit.
+    (T, H, W) that published weights were made for. Raises WeightsError that says of what size file and model are, with
+    the first keys that do not fit, and for weights that are integers or not finite.
     """
     state, report = translate(_open(path)[0], model, native)
-    if differ := misfits(model.state_dict(), state):
-        raise WeightsError(
-            f"{path} ({report.layout} layout) does not fit {model.name} ({len(differ)} keys):\n  "
-            + "\n  ".join(sorted(differ))
-        )
+    own = model.state_dict()
+    if differ := misfits(own, state):
+        more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
+        where = f"{path} ({report.layout} layout) does not fit {model.name}, {len(differ)} keys"
+        lines = [f"{where}: {_why(own, state, report, model.name)}", *sorted(differ)[:LISTED], *more]
+        raise WeightsError("\n  ".join(lines))
+    for key, value in state.items():
+        if own[key].is_floating_point() and not value.is_floating_point():
+            raise WeightsError(
+                f"{path}: {key} is {value.dtype}; quantised weights are not read, give floating-point ones"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{path}: {key} has values that are not finite; the file is damaged, or diverged as it was made"
+            )
     model.load_state_dict(state)
     report.digest = digest(path)
     return report
+
+
+def _why(own: Mapping, state: Mapping, report: Report, name: str) -> str:
+    """Why a file does not fit: a layout that is not read, a head of other classes, or another size; with the remedy."""
+    if report.layout in UNREAD:
+        return f"such files are not read; {UNREAD[report.layout]}"
+    if not (wrong := misfits(_body(own), _body(state))):
+        classes = len(state["head.weight"]) if "head.weight" in state else None
+        has = (
+            f"a classifier of {classes}; give num_classes={classes}"
+            if classes
+            else "no classifier; give num_classes=None"
+        )
+        return f"the file has {has}, or load the features alone and put a head on them"
+    there, here = sketch(state), sketch(own)
+    if there == here:
+        return f"both are {here}, but {len(wrong)} parameters differ"
+    also = f", or {remedy(name)}" if known(name) else ""
+    return f"the file holds {there}, the model is {here}; make a backbone of the file's size{also}"
+
+
+def _body(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state without its classifier; tensors of any shape."""
+    return {k: v for k, v in state.items() if not k.startswith("head.")}
+
+
+def sketch(state: Mapping[str, torch.Tensor]) -> str:
+    """The architecture behind parameters of any shape by our names, in words: family, widths, blocks, patches."""
+    stages: dict[str, list[int]] = {}
+    for key, value in state.items():
+        if m := re.fullmatch(r"(features\.\d+|blocks)\.\d+\.norm1\.weight", key):
+            stages.setdefault(m[1], []).append(len(value))
+    if not stages:
+        return "no transformer that is known here"
+    widths = ", ".join(str(max(blocks)) for blocks in stages.values())
+    depths = ", ".join(str(len(blocks)) for blocks in stages.values())
+    kernel = getattr(state.get("patch_embed.proj.weight"), "shape", ())[2:]
+    patches = f" over patches of {' x '.join(map(str, kernel))}" if kernel else ""
+    return f"a {'ViT' if 'blocks' in stages else 'Swin'} of width {widths} with {depths} blocks{patches}"
 
 
 def save(model: nn.Module, path: Path, *, metadata: dict, half: bool = True) -> str:

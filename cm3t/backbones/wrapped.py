@@ -2,6 +2,7 @@
 
 import timm
 from einops import rearrange
+from timm.layers import PatchEmbed
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -24,8 +25,14 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
 
     prefix_length  l of prefix tuning; default a twelfth of a frame's tokens, the share that 32 has on Video Swin
 
-    Raises ContractError naming the attribute and the block that plugins have no place in.
+    Raises ContractError naming the attribute and the block that plugins have no place in, TypeError for what is no
+    model, such as a name.
     """
+    if not isinstance(model, nn.Module):
+        made = f"timm.create_model({model!r}, pretrained=True)" if isinstance(model, str) else "timm.create_model(...)"
+        raise TypeError(f"wrap takes a model, not a {type(model).__name__}: wrap({made}, frames={frames!r})")
+    if not isinstance(frames, int) or isinstance(frames, bool) or frames < 1:
+        raise ValueError(f"frames={frames!r}: a clip has at least one frame, such as frames=8")
     about = getattr(model, "pretrained_cfg", None) or {}
     name = name or about.get("architecture") or type(model).__name__.lower()
     wrapped = _wrap(model, name, frames, prefix_length)
@@ -35,6 +42,8 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
 
 
 def _wrap(model: nn.Module, name: str, frames: int, prefix_length: int | None) -> nn.Module:
+    if type(model) in (SwinTransformer, VisionTransformer):
+        _check_ends(model, name)
     if type(model) is SwinTransformer:
         return FrameSwin(model, name=name, frames=frames)
     if type(model) is not VisionTransformer:
@@ -58,10 +67,37 @@ def _classes(head: nn.Module) -> int:
     return head.out_features if isinstance(head, nn.Linear) else 0
 
 
+def _check_ends(model: nn.Module, name: str) -> None:
+    """ContractError where a timm model takes other than colour images, or hands on more than features."""
+    if not isinstance(model.patch_embed, PatchEmbed):
+        kind = type(model.patch_embed).__name__
+        raise ContractError(
+            f"cannot wrap {name!r}: its `patch_embed` is a {kind}, a network of its own before the blocks, not timm's "
+            "PatchEmbed; only plain patches are known to give every token its place"
+        )
+    if (channels := model.patch_embed.proj.in_channels) != 3:
+        raise ContractError(
+            f"cannot wrap {name!r}: it takes images of {channels} channels, a video has 3; make it with in_chans=3"
+        )
+    if not model.global_pool:
+        raise ContractError(
+            f"cannot wrap {name!r}: with global_pool='' it hands on tokens, not features; make it with 'avg' or another"
+        )
+
+
+_OBSTACLES = {  # attribute -> why it is in the way
+    "rope": "rotary positions have to be handed to every attention",
+    "dist_token": "a distillation token, which has a classifier of its own: plain DeiT models have none",
+    "rel_pos_bias": "relative positions, shared by the blocks, have to be handed to every attention",
+    "shared_rel_pos": "relative positions, shared by the blocks, have to be handed to every attention",
+}
+
+
 def _reason(model: nn.Module) -> str:
     """What in the model stands against it, where that is known."""
-    if getattr(model, "rope", None) is not None:
-        return "; its attribute `rope` (rotary positions) has to be handed to every attention"
+    for attribute, reason in _OBSTACLES.items():
+        if getattr(model, attribute, None) is not None:
+            return f"; in the way is its attribute `{attribute}`: {reason}"
     for i, block in enumerate(getattr(model, "blocks", ())):
         return f"; block {i} is a {type(block).__name__}"
     return "; it has no `blocks`"
@@ -102,9 +138,10 @@ class FrameSwin(nn.Module, Backbone):
     def __init__(self, swin: SwinTransformer, *, name: str, frames: int):
         super().__init__()
         self.name, self.clip, self.prefix_length = name, (frames, *swin.patch_embed.img_size), 1
-        self.patch_embed, self.norm, self.width = swin.patch_embed, swin.norm, swin.num_features
+        self.patch_embed, self.norm, self.width = swin.patch_embed, swin.norm, swin.head.num_features
+        self.global_pool = swin.head.global_pool
         self.source_classes = _classes(swin.get_classifier())
-        self.merges, self.blocks, self.starts = nn.ModuleDict(), nn.ModuleList(), {}
+        self.merges, self.blocks = nn.ModuleDict(), nn.ModuleList()
         for stage in swin.layers:
             self.merges[str(len(self.blocks))] = stage.downsample
             for block in stage.blocks:
@@ -119,7 +156,7 @@ class FrameSwin(nn.Module, Backbone):
 
     def embed(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> the first token map (B, T, H', W', C)."""
-        check_video(video, self.name)
+        check_video(video, self.name, (1, *self.patch_embed.patch_size), weights=next(self.parameters()))
         if tuple(video.shape[3:]) != tuple(self.clip[1:]):
             size = " x ".join(map(str, self.clip[1:]))
             raise ValueError(f"{self.name}: frames are {video.shape[3]} x {video.shape[4]}, the model's are {size}")
@@ -135,8 +172,9 @@ class FrameSwin(nn.Module, Backbone):
         )
 
     def pool(self, x: Tensor) -> Tensor:
-        """The last map (B, T, H, W, C) -> features (B, D): norm, then the mean over all tokens."""
-        return self.norm(x).mean(dim=(1, 2, 3))
+        """The last map (B, T, H, W, C) -> features (B, D): norm, frames pooled as the image model does, mean."""
+        frames = self.global_pool(rearrange(self.norm(x), "b t h w c -> (b t) h w c"))
+        return rearrange(frames, "(b t) c -> b t c", b=len(x)).mean(dim=1)
 
     def forward(self, video: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) -> features (B, D)."""

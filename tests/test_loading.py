@@ -1,0 +1,204 @@
+"""What a load does to a checkpoint reaches whoever asked for it: other clips, other windows, other precision."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from einops import repeat
+from safetensors.torch import save_file
+from test_parity import lively
+from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, swin, vivit
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.video.swin_transformer import SwinTransformer3d
+
+import cm3t
+from cm3t import backbones
+from cm3t.backbones import formats, weights
+
+CLIPS = {"vivit_mini": ["pos_embed (1, 145, 144) -> (1, 33, 144)"], "clip_mini": ["temporal_embed (1, 8, 144)"]}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_positions_for_another_clip_are_made_when_weights_are_loaded(name, tmp_path):
+    """A model made for other clips holds positions for them, and gives what the own ones gave, interpolated."""
+    torch.manual_seed(0)
+    whole, clip = backbones.backbone(name).eval(), (4, 64, 64)
+    weights.save(whole, tmp_path / "whole.safetensors", metadata={}, half=False)
+    model = cm3t.create(name, method="mhva", heads={"verb": 2}, weights=tmp_path / "whole.safetensors", clip=clip)
+    assert model.backbone.clip == model.clip == clip
+    loaded = model.backbone.loaded
+    assert any(line.startswith(CLIPS[name][0]) for line in loaded.interpolated) and not loaded.plain
+    assert "interpolated" in loaded.line() and "\n" not in loaded.line()
+    video = torch.randn(1, 3, *clip)
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(video), whole(video), rtol=0, atol=1e-5)
+    assert cm3t.create(name, method="mhva", weights=None, clip=clip).backbone.loaded is None
+
+
+def test_the_backbone_that_has_the_files_windows_is_named(tmp_path, monkeypatch):
+    spec = dict(make="video_swin:VideoSwin", clip=(4, 24, 24), window=(2, 3, 3), **SWIN)
+    monkeypatch.setitem(backbones._SPECS, "small", spec)
+    monkeypatch.setitem(backbones._SPECS, "small_ssv2", spec | dict(window=(4, 3, 3), source_classes=174))
+    save_file(swin(window=(4, 3, 3), classes=None).state_dict(), tmp_path / "long.safetensors")
+    with pytest.warns(UserWarning, match=r"windows of \(4, 3, 3\), small of \(2, 3, 3\): small_ssv2 has the file's"):
+        model = backbones.backbone("small", weights=tmp_path / "long.safetensors")
+    assert model.loaded.window == (4, 3, 3) and len(model.loaded.interpolated) == 4
+    assert backbones.backbone("small_ssv2", weights=tmp_path / "long.safetensors").loaded.plain
+
+
+def test_a_record_holds_the_first_of_a_long_list_and_its_length():
+    report = formats.Report("OpenAI CLIP", mapped=3, dropped=[f"text.{i}" for i in range(40)])
+    assert report.brief()["dropped"][-1] == "and 28 more" and len(report.brief()["dropped"]) == 13
+    assert report.line() == "OpenAI CLIP layout, 3 tensors mapped; dropped (40): text.0, text.1 and 38 more"
+
+
+def test_double_precision_is_narrowed_and_said_so(tmp_path):
+    model = vivit(classes=None)
+    save_file(vivit(classes=None).double().state_dict(), tmp_path / "double.safetensors")
+    report = weights.load(model, tmp_path / "double.safetensors")
+    assert report.narrowed == report.mapped == len(model.state_dict()) and not report.plain
+    assert f"{report.narrowed} narrowed from float64 to float32" in report.line()
+
+
+@pytest.mark.parametrize("clip", [(8, 96), 224, (3, 8, 96, 96), (8.0, 96, 96), (8, 96, -96), "8,96,96", ()], ids=str)
+def test_a_clip_is_three_positive_integers(clip):
+    for make in (backbones.backbone, cm3t.create):
+        with pytest.raises(ValueError, match=r"clip=.*\(frames, height, width\) in pixels, such as"):
+            make("vivit_mini", weights=None, clip=clip)
+
+
+@pytest.mark.parametrize("classes", [0, -1, True, 2.5])
+def test_a_number_of_classes_is_at_least_one(classes):
+    with pytest.raises(ValueError, match="num_classes=.*at least 1 class is needed, or None"):
+        backbones.backbone("video_swin_mini", num_classes=classes)
+
+
+def test_weights_are_no_yes_or_no():
+    with pytest.raises(TypeError, match="weights=True is a bool; give weights='default'"):
+        cm3t.create("video_swin_mini", weights=True)
+
+
+def save_torch(path):
+    torch.save({"head.weight": torch.zeros(5000)}, path)
+
+
+def save_safe(path):
+    save_file({"head.weight": torch.zeros(5000)}, path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_what_a_download_left_is_told_from_a_dangerous_file(tmp_path, name):
+    path = tmp_path / name
+    for saved in (save_torch, save_safe):
+        saved(path)
+        assert weights.read(path)[0]["head.weight"].shape == (5000,)  # whatever it is called
+        path.write_bytes(path.read_bytes()[:9000])
+        with pytest.raises(weights.WeightsError, match="truncated.*, 9,000 bytes; download it again"):
+            weights.read(path)
+    for content, words in (
+        (b"neither this nor that", "neither a safetensors file nor a torch file: truncated or not a weights file, 21"),
+        (b"", "truncated or not a weights file, 0 bytes"),
+        (b"\n<!DOCTYPE html><title>404</title>", "a web page, .*from the address of the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9", "a git-lfs pointer.*git lfs pull"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(weights.WeightsError, match=words) as error:
+            weights.read(path)
+        assert "run code" not in str(error.value)
+
+
+def test_a_folder_stands_for_the_weights_in_it(tmp_path):
+    with pytest.raises(weights.WeightsError, match="a folder without model.safetensors or pytorch_model.bin"):
+        weights.resolve("vivit_b", tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert weights.resolve("vivit_b", str(tmp_path)) == tmp_path / "model.safetensors"
+
+
+def test_integers_and_what_is_not_finite_are_no_weights(tmp_path):
+    path, model = tmp_path / "w.safetensors", vivit(classes=None)
+    for value, words in ((torch.zeros(24, dtype=torch.int8), "norm.bias is torch.int8"), (torch.full((24,), torch.nan),
+                          "norm.bias has values that are not finite")):  # fmt: skip
+        save_file(model.state_dict() | {"norm.bias": value}, path)
+        with pytest.raises(weights.WeightsError, match=words):
+            weights.load(model, path)
+
+
+def test_a_head_of_other_classes_says_which_it_has(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(vivit(classes=5).state_dict(), path)
+    with pytest.raises(weights.WeightsError, match="the file has a classifier of 5; give num_classes=5, or"):
+        weights.load(vivit(classes=7), path)
+    save_file(vivit(classes=None).state_dict(), path)
+    with pytest.raises(weights.WeightsError, match="the file has no classifier; give num_classes=None, or"):
+        weights.load(vivit(classes=7), path)
+
+
+def test_hugging_faces_clip_is_named_as_such(tmp_path):
+    save_file({"vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4)}, tmp_path / "w.safetensors")
+    words = "Hugging Face CLIP layout.*such files are not read; take timm's file or OpenAI's own"
+    with pytest.raises(weights.WeightsError, match=words):
+        weights.load(vivit(), tmp_path / "w.safetensors")
+
+
+def test_a_torchvision_swin_of_videos_by_its_own_file(tmp_path):
+    torch.manual_seed(0)
+    theirs = lively(SwinTransformer3d(**SWIN, window_size=[2, 3, 3], num_classes=5))
+    torch.save(theirs.state_dict(), tmp_path / "swin3d.pth")
+    ours, video = swin(), torch.randn(2, 3, 4, 24, 24)
+    report = weights.load(ours, tmp_path / "swin3d.pth")
+    with torch.no_grad():
+        equal(ours, theirs(video), video)
+    assert report.layout == "torchvision Swin" and report.plain
+
+
+def test_a_torchvision_swin_of_images_is_inflated(tmp_path):
+    """With windows of one frame a still clip is seen as the image is."""
+    torch.manual_seed(0)
+    options = SWIN | dict(patch_size=[4, 4])
+    theirs = lively(SwinTransformer(**options, window_size=[3, 3], num_classes=5))
+    save_file(theirs.state_dict(), tmp_path / "swin.safetensors")
+    ours, image = swin(window=(1, 3, 3)), torch.randn(2, 3, 24, 24)
+    report = weights.load(ours, tmp_path / "swin.safetensors")
+    with torch.no_grad():
+        equal(ours, theirs(image), repeat(image, "b c h w -> b c t h w", t=4))
+    assert report.layout == "torchvision 2-D Swin" and len(report.inflated) == 1
+
+
+def test_the_table_of_an_image_model_is_read_as_one_whatever_its_rows_divide_by():
+    """225 rows are 15 x 15 relative positions of an image; as 9 moments of 5 x 5 they would divide, too."""
+    model = swin(window=(4, 3, 3))
+    key = "features.0.0.attn.relative_position_bias_table"
+    for image in (True, False):
+        kernel = torch.zeros(24, 3, *((4, 4) if image else (2, 4, 4)))
+        state = {key: torch.arange(225.0).repeat(2, 1).T.contiguous(), "patch_embed.proj.weight": kernel}
+        made, report = formats.translate(state, model)
+        moments = made[key].reshape(7, 25, 2)
+        assert torch.equal(moments[0], moments[6]) == image
+        assert report.window == (None if image else (5, 3, 3)) and bool(report.inflated) == image
+
+
+def test_what_is_dropped_of_openais_clip_has_the_files_names():
+    torch.manual_seed(0)
+    state = as_openai(lively(timm.models.VisionTransformer(**CLIP, num_classes=5)).state_dict())
+    made, report = formats.translate(
+        state, frames_of(timm.models.VisionTransformer(**CLIP, num_classes=0), classes=None)
+    )
+    text = [key for key in state if not key.startswith("visual.")]
+    assert report.dropped == [*text, "visual.proj"] and report.strange == len(text) and not report.plain
+
+
+def test_shipped_weights_are_twenty_megabytes_at_most():
+    shipped = list((Path(weights.__file__).parents[1] / "weights").glob("*.safetensors"))
+    assert shipped and sum(path.stat().st_size for path in shipped) <= 20e6
+
+
+def test_the_ssv2_file_has_the_shapes_of_its_backbone():
+    """The official layout at windows of (16, 7, 7), tables of 31 x 13 x 13 relative positions: all of it fits."""
+    with torch.device("meta"):
+        model = backbones.backbone("video_swin_b_ssv2", num_classes=174)
+    state = as_official(model.state_dict())
+    assert state["backbone.layers.2.blocks.17.attn.relative_position_bias_table"].shape == (5239, 16)
+    made, report = formats.translate(state, model)
+    assert report.layout == "official Swin" and report.plain and not weights.misfits(model.state_dict(), made)
+    assert report.mapped == sum(not k.endswith("relative_position_index") for k in model.state_dict())
