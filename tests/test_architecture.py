@@ -23,7 +23,7 @@ LAYERS = (
     {"model", "assembly", "challenge"},
     {"train", "training", "pretrain", "contrastive", "model_card", "official", "evaluate", "extract", "dryrun"}
     | {"cost", "published", "records", "paper", "stats", "study", "plans"},
-    {"run", "report", "pages", "folder_report", "notebooks", "rooms", "bench"},
+    {"run", "report", "pages", "folder_report", "notebooks", "rooms", "bench", "pairs"},
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
