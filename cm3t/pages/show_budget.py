@@ -34,6 +34,12 @@ LABELS = {  # of the records, smallest first -> as a reader calls it, and the me
     "full": ("full fine-tuning", "full"),
     "full+caa, 2": ("full + CAA, two", "full"),
 }
+MORE = {  # labels that the table of all networks has besides
+    "full+caa, 1": "full + CAA, one",
+    "mhva+pt+mmca, 1": "sequential (MMCA), one",
+    "mhva+pt+mmca, 2": "sequential (MMCA), two",
+    "mhva+pt+late, 2": "late, two (classifiers not counted)",
+}
 SECOND, FUSION = "#7FCEB9", "#C9EBE0"  # CAA's green, lighter
 PARTS = {"MHVA": MHVA, "PT": PREFIX, "audio": CAA, "flow": SECOND, "fusion": FUSION}
 
@@ -75,6 +81,18 @@ def networks_table(costs: Costs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def everywhere_table(costs: Costs) -> pd.DataFrame:
+    """One row a method, one column a network of the records: the trained share and, behind it, the GMACs of a clip."""
+    words = {"frozen": "frozen"} | {label: name for label, (name, _) in LABELS.items()} | MORE
+    names = [name for name, label in costs if label == "full"]
+    rows = []
+    for label, method in words.items():
+        cells = {name: costs[name, label] for name in names}
+        told = {name: f"{100 * row['share']:.1f} % · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
+        rows.append({"method": method} | told)
+    return pd.DataFrame(rows)
+
+
 def published_table(known: Sequence[Figure], costs: Costs) -> pd.DataFrame:
     """One row a published number: it, ours, whether they agree, and why they part. The two never share a column."""
     rows = []
@@ -85,9 +103,9 @@ def published_table(known: Sequence[Figure], costs: Costs) -> pd.DataFrame:
             {
                 "what": figure.what,
                 "unit": figure.unit.replace("M parameters", "millions"),
-                "published": f"{figure.published:g}",
-                "counted here": f"{ours:.{digits}f}",
-                "agree": "yes" if agrees(figure, costs) else "no",
+                "published": "none found" if figure.published is None else f"{figure.published:g}",
+                "counted here": "not derived" if ours is None else f"{ours:.{digits}f}",
+                "agree": "" if None in (ours, figure.published) else "yes" if agrees(figure, costs) else "no",
                 "source": figure.source,
                 "why they part, or what to know": figure.note,
             }
