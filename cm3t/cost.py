@@ -126,12 +126,14 @@ def _inputs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] 
 
 
 @torch.no_grad()
-def fvcore_macs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None) -> Counter[str]:
+def fvcore_macs(
+    model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None, *, corrected: bool = True
+) -> Counter[str]:
     """The same by fvcore, {operation: multiply-accumulates}: the counter behind most published figures.
 
     It runs the model, so the weights must be real (its tracer cannot follow a 3-D convolution on the meta device).
-    As it comes fvcore misses fused attention, counts norms, and takes an einsum for a little more than its products;
-    so corrected, it equals `macs_of`.
+    As it comes (`corrected` false) fvcore misses fused attention, counts norms, and takes an einsum for a little more
+    than its products; so corrected, it equals `macs_of`.
     """
     video, tokens = _inputs(model, clip, side)
     with warnings.catch_warnings():
@@ -140,9 +142,10 @@ def fvcore_macs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Toke
 
         counter = FlopCountAnalysis(_Features(model, tokens), video).unsupported_ops_warnings(False)
         counter.uncalled_modules_warnings(False).tracer_warnings("none")
-        counter.set_op_handle("aten::scaled_dot_product_attention", _attention_macs, "aten::einsum", _einsum_macs)
+        if corrected:
+            counter.set_op_handle("aten::scaled_dot_product_attention", _attention_macs, "aten::einsum", _einsum_macs)
         found = counter.by_operator()
-    return Counter({name: int(macs) for name, macs in found.items() if not name.endswith("_norm")})
+    return Counter({name: int(n) for name, n in found.items() if not (corrected and name.endswith("_norm"))})
 
 
 class _Features(torch.nn.Module):
