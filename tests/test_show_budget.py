@@ -44,6 +44,13 @@ def test_what_cannot_be_compared_is_neither_yes_nor_no():
     ]
 
 
+def test_counters_stand_beside_each_other_with_a_blank_where_one_is_blind():
+    two = 2_000_000
+    found = {"one": {"linear": two, "norm": 10_000}, "other": {"linear": two}, "whole": {"all": two}}
+    rows = show_budget.counters_table(found).to_numpy().tolist()
+    assert rows == [["linear", "2.00", "2.00", ""], ["norm", "0.01", "", ""], ["sum", "2.01", "2.00", "2.00"]]
+
+
 def test_all_networks_and_methods_stand_in_one_table():
     table = show_budget.everywhere_table(COSTS).set_index("method")
     assert {"video_swin_b_ssv2", "vit_b", "mtv_b", "clip_b"} < set(table.columns)

@@ -5,7 +5,7 @@ As in `show`: each function draws on a new figure in the house's style and retur
 multiply-accumulate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -91,6 +91,19 @@ def everywhere_table(costs: Costs) -> pd.DataFrame:
         told = {name: f"{100 * row['share']:.1f} % · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
         rows.append({"method": method} | told)
     return pd.DataFrame(rows)
+
+
+def counters_table(found: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """One row an operation, one column a counter, and their sums: millions of MACs, of {counter: {operation: MACs}}.
+
+    A counter that does not tell operations apart has "all" alone.
+    """
+    names = sorted({name for counts in found.values() for name in counts} - {"all"})
+    cells = {
+        who: [f"{n[name] / 1e6:.2f}" if name in n else "" for name in names] + [f"{sum(n.values()) / 1e6:.2f}"]
+        for who, n in found.items()
+    }
+    return pd.DataFrame({"operation, millions of MACs": [*names, "sum"]} | cells)
 
 
 def published_table(known: Sequence[Figure], costs: Costs) -> pd.DataFrame:
