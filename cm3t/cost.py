@@ -126,12 +126,14 @@ def _inputs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] 
 
 
 @torch.no_grad()
-def fvcore_macs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None) -> Counter[str]:
+def fvcore_macs(
+    model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Tokens] | None = None, *, corrected: bool = True
+) -> Counter[str]:
     """The same by fvcore, {operation: multiply-accumulates}: the counter behind most published figures.
 
     It runs the model, so the weights must be real (its tracer cannot follow a 3-D convolution on the meta device).
-    As it comes fvcore misses fused attention, counts norms, and takes an einsum for a little more than its products;
-    so corrected, it equals `macs_of`.
+    As it comes (`corrected` false) fvcore misses fused attention, counts norms, and takes an einsum for a little more
+    than its products; so corrected, it equals `macs_of`.
     """
     video, tokens = _inputs(model, clip, side)
     with warnings.catch_warnings():
@@ -140,9 +142,10 @@ def fvcore_macs(model: CM3T, clip: tuple[int, int, int], side: Mapping[str, Toke
 
         counter = FlopCountAnalysis(_Features(model, tokens), video).unsupported_ops_warnings(False)
         counter.uncalled_modules_warnings(False).tracer_warnings("none")
-        counter.set_op_handle("aten::scaled_dot_product_attention", _attention_macs, "aten::einsum", _einsum_macs)
+        if corrected:
+            counter.set_op_handle("aten::scaled_dot_product_attention", _attention_macs, "aten::einsum", _einsum_macs)
         found = counter.by_operator()
-    return Counter({name: int(macs) for name, macs in found.items() if not name.endswith("_norm")})
+    return Counter({name: int(n) for name, n in found.items() if not (corrected and name.endswith("_norm"))})
 
 
 class _Features(torch.nn.Module):
@@ -181,22 +184,22 @@ SIZED = {  # what the published budget is about: name in the records, backbone, 
     "vivit_b": ("vivit_b", (32, 224, 224)),
     "mtv_b": ("mtv_b", (32, 224, 224)),
     **{name: (name, (8, 224, 224)) for name in ("clip_b", "vit_b")},
-    "clip_b, 32 frames": ("clip_b", (32, 224, 224)),
+    **{f"clip_b, {frames} frames": ("clip_b", (frames, 224, 224)) for frames in (16, 24, 32)},
 }
+JOINED = ("mhva+pt+caa", "full+caa", "mhva+pt+mmca", "mhva+pt+late")  # with one modality of SIDE, and with two
+BRIEF = {f"clip_b, {frames} frames": ("linear", "mhva+pt") for frames in (16, 24)}  # of which no more is published
 
 
 def budget() -> list[dict]:
     """Every method on every full-size backbone, rows of `Cost` with name and label ("mhva+pt+caa, 2")."""
     rows = []
     for name, (backbone, clip) in SIZED.items():
-        for method in METHODS:
-            label = "frozen" if method == "linear" else method
-            rows.append({"name": name, "label": label} | asdict(cost_of(backbone, method=method, clip=clip)))
-        for method in ("mhva+pt+caa", "full+caa"):
-            for count_of in (1, 2):
-                side = dict(list(SIDE.items())[:count_of])
-                cost = cost_of(backbone, method=method, clip=clip, side=side)
-                rows.append({"name": name, "label": f"{method}, {count_of}"} | asdict(cost))
+        asked = [("frozen" if method == "linear" else method, method, 0) for method in BRIEF.get(name, METHODS)]
+        asked += [(f"{method}, {n}", method, n) for method in JOINED for n in (1, 2) if name not in BRIEF]
+        for label, method, modalities in asked:
+            side = dict(list(SIDE.items())[:modalities])
+            cost = cost_of(backbone, method=method, clip=clip, side=side)
+            rows.append({"name": name, "label": label} | asdict(cost))
     return rows
 
 

@@ -53,17 +53,33 @@ def test_command_prints_json(capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, clip",
+    "name, clip, method, options",
     [
-        ("video_swin_mini", (8, 32, 32)),
-        ("video_swin_t", (8, 64, 64)),
+        ("video_swin_mini", (8, 32, 32), "mhva+pt", {}),
+        ("video_swin_t", (8, 64, 64), "mhva+pt", {}),
+        ("clip_mini", (2, 96, 96), "mhva+pt", {}),
+        ("vivit_mini", (4, 96, 96), "mhva+pt", {}),
+        ("video_swin_mini", (8, 32, 32), "mhva+pt+mmca", {}),
+        ("video_swin_mini", (8, 32, 32), "mhva+pt+late", {}),
+        *(("video_swin_mini", (8, 32, 32), "mhva+pt+caa", {"caa_form": form}) for form in ("standard", "token_gate")),
     ],
 )
-def test_fvcore_with_our_handlers_counts_the_same(name, clip):
-    model = create(name, method="mhva+pt", clip=clip, weights=None).eval()
-    found = fvcore_macs(model, clip)
-    assert sum(found.values()) == macs_of(model, clip)
-    assert set(found) == {"linear", "conv", "scaled_dot_product_attention", "einsum"}
+def test_fvcore_with_our_handlers_counts_the_same(name, clip, method, options):
+    model = create(name, method=method, clip=clip, weights=None, **options).eval()
+    side = {"audio": (5, 24), "flow": (3, 16)} if model.method.cross else {}
+    for modality, (_, width) in side.items():
+        model.add_modality(modality, width=width, encoder=None)
+    found = fvcore_macs(model, clip, side)
+    assert sum(found.values()) == macs_of(model, clip, side)
+    assert {"linear", "conv", "scaled_dot_product_attention"} <= set(found)
+
+
+@pytest.mark.slow
+def test_fvcore_as_it_comes_counts_something_else():
+    model = create("video_swin_mini", method="mhva+pt", clip=(8, 32, 32), weights=None).eval()
+    plain, corrected = (fvcore_macs(model, (8, 32, 32), corrected=by_us) for by_us in (False, True))
+    assert "scaled_dot_product_attention" not in plain and any(name.endswith("_norm") for name in plain)
+    assert plain["linear"] == corrected["linear"] and sum(plain.values()) != sum(corrected.values())
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def test_the_table_of_methods_prints_the_papers_shares():
 
 
 def test_published_and_counted_have_columns_of_their_own_and_every_no_has_a_reason():
-    for known in (published.NETWORKS, published.PAPER):
+    for known in (published.NETWORKS, published.METHODS, published.PAPER):
         table = show_budget.published_table(known, COSTS)
         assert list(table.columns[2:4]) == ["published", "counted here"] and len(table) == len(known)
         assert table.loc[table["agree"] == "no", "why they part, or what to know"].str.len().gt(0).all()
@@ -31,7 +31,33 @@ def test_published_and_counted_have_columns_of_their_own_and_every_no_has_a_reas
 
 def test_a_frozen_network_says_which_clip_is_counted():
     table = show_budget.networks_table(COSTS)
-    assert list(table[table["network"] == "clip_b"]["clip"]) == ["8 x 224 x 224", "32 x 224 x 224"]
+    assert list(table[table["network"] == "clip_b"]["clip"]) == [f"{frames} x 224 x 224" for frames in (8, 16, 24, 32)]
+
+
+def test_what_cannot_be_compared_is_neither_yes_nor_no():
+    table = show_budget.published_table((*published.METHODS, *published.PAPER), COSTS).set_index("what")
+    assert list(table.loc["M&M Mix", ["counted here", "agree"]]) == ["not derived", ""]
+    assert list(table.loc["ST-Adapter, 24 x 384", ["published", "counted here", "agree"]]) == [
+        "none found",
+        "14.22",
+        "",
+    ]
+
+
+def test_counters_stand_beside_each_other_with_a_blank_where_one_is_blind():
+    two = 2_000_000
+    found = {"one": {"linear": two, "norm": 10_000}, "other": {"linear": two}, "whole": {"all": two}}
+    rows = show_budget.counters_table(found).to_numpy().tolist()
+    assert rows == [["linear", "2.00", "2.00", ""], ["norm", "0.01", "", ""], ["sum", "2.01", "2.00", "2.00"]]
+
+
+def test_all_networks_and_methods_stand_in_one_table():
+    table = show_budget.everywhere_table(COSTS).set_index("method")
+    assert {"video_swin_b_ssv2", "vit_b", "mtv_b", "clip_b"} < set(table.columns)
+    assert (
+        table.loc["MHVA + PT", "video_swin_b"] == "12.8 % · 294.8" and table.loc["frozen", "vivit_b"] == "0.0 % · 451.5"
+    )
+    assert "sequential (MMCA), two" in table.index and table.notna().all().all()
 
 
 @pytest.fixture(autouse=True)

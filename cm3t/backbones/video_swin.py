@@ -77,7 +77,7 @@ class WindowAttention3d(nn.Module):
         if window != self.window:
             kept = _kept(self.window, window).to(index.device)
             index = index[kept][:, kept]
-        return rearrange(self.relative_position_bias_table[index], "n m h -> h n m")
+        return rearrange(self.relative_position_bias_table[index], "n m h -> h n m").contiguous()
 
     def project_prefix(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (l, C) of a prefix embedding (l, C): E W_k and E W_v with the frozen slices of `qkv`.
@@ -114,17 +114,24 @@ class WindowAttention3d(nn.Module):
     def attend(self, x: Tensor, mask: Tensor, prefix: tuple[Tensor, Tensor] | None) -> Tensor:
         """Attention of windows x (B, n, N, C) under an additive mask (1 or n, h, N, N) -> (B, n, N, C).
 
-        Windows go into the batch axis: torch's fused CPU kernel takes four axes, and a mask that needs no gradient.
+        The fused kernels keep the mask for the backward pass, so it must not grow with the batch. Where all windows
+        share one they join the batch axis; where each has its own they join the heads, over which clips share it.
+        torch's fused CPU kernel takes four axes, and a mask that needs no gradient.
         """
         b, n = x.shape[:2]
-        q, k, v = rearrange(self.qkv(x), "b n m (three h d) -> three (b n) h m d", three=3, h=self.heads)
+        apart = b > 1 and len(mask) > 1
+        axes = {"b": b, "n": n, "h": self.heads}
+        merged = "b (n h)" if apart else "(b n) h"
+        q, k, v = rearrange(self.qkv(x), f"b n m (three h d) -> three {merged} m d", three=3, h=self.heads)
+        mask = mask.to(q.dtype)  # before it is expanded: autocast would write out what is expanded
         if prefix is not None:
-            p_k, p_v = (rearrange(p, "l (h d) -> h l d", h=self.heads).expand(b * n, -1, -1, -1) for p in prefix)
+            p_k, p_v = (repeat(p, f"l (h d) -> {merged} l d", **axes) for p in prefix)
             k, v = torch.cat([p_k, k], dim=2), torch.cat([p_v, v], dim=2)
             mask = F.pad(mask, (p_k.shape[2], 0))
-        mask = repeat(mask, "n h m k -> (b n) h m k", b=b) if len(mask) > 1 else mask.expand(b * n, -1, -1, -1)
+        mask = rearrange(mask, "n h m k -> 1 (n h) m k") if apart else mask
+        mask = mask.expand(len(q), -1, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
-        return self.proj(rearrange(out, "(b n) h m d -> b n m (h d)", b=b))
+        return self.proj(rearrange(out, f"{merged} m d -> b n m (h d)", **axes))
 
 
 class SwinBlock(SwinTransformerBlock):

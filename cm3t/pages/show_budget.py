@@ -5,7 +5,7 @@ As in `show`: each function draws on a new figure in the house's style and retur
 multiply-accumulate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -33,6 +33,12 @@ LABELS = {  # of the records, smallest first -> as a reader calls it, and the me
     "mhva+pt+caa, 2": ("CM3T, two modalities", "caa"),
     "full": ("full fine-tuning", "full"),
     "full+caa, 2": ("full + CAA, two", "full"),
+}
+MORE = {  # labels that the table of all networks has besides
+    "full+caa, 1": "full + CAA, one",
+    "mhva+pt+mmca, 1": "sequential (MMCA), one",
+    "mhva+pt+mmca, 2": "sequential (MMCA), two",
+    "mhva+pt+late, 2": "late, two (classifiers not counted)",
 }
 SECOND, FUSION = "#7FCEB9", "#C9EBE0"  # CAA's green, lighter
 PARTS = {"MHVA": MHVA, "PT": PREFIX, "audio": CAA, "flow": SECOND, "fusion": FUSION}
@@ -75,6 +81,31 @@ def networks_table(costs: Costs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def everywhere_table(costs: Costs) -> pd.DataFrame:
+    """One row a method, one column a network of the records: the trained share and, behind it, the GMACs of a clip."""
+    words = {"frozen": "frozen"} | {label: name for label, (name, _) in LABELS.items()} | MORE
+    names = [name for name, label in costs if label == "full"]
+    rows = []
+    for label, method in words.items():
+        cells = {name: costs[name, label] for name in names}
+        told = {name: f"{100 * row['share']:.1f} % · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
+        rows.append({"method": method} | told)
+    return pd.DataFrame(rows)
+
+
+def counters_table(found: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """One row an operation, one column a counter, and their sums: millions of MACs, of {counter: {operation: MACs}}.
+
+    A counter that does not tell operations apart has "all" alone.
+    """
+    names = sorted({name for counts in found.values() for name in counts} - {"all"})
+    cells = {
+        who: [f"{n[name] / 1e6:.2f}" if name in n else "" for name in names] + [f"{sum(n.values()) / 1e6:.2f}"]
+        for who, n in found.items()
+    }
+    return pd.DataFrame({"operation, millions of MACs": [*names, "sum"]} | cells)
+
+
 def published_table(known: Sequence[Figure], costs: Costs) -> pd.DataFrame:
     """One row a published number: it, ours, whether they agree, and why they part. The two never share a column."""
     rows = []
@@ -85,9 +116,9 @@ def published_table(known: Sequence[Figure], costs: Costs) -> pd.DataFrame:
             {
                 "what": figure.what,
                 "unit": figure.unit.replace("M parameters", "millions"),
-                "published": f"{figure.published:g}",
-                "counted here": f"{ours:.{digits}f}",
-                "agree": "yes" if agrees(figure, costs) else "no",
+                "published": "none found" if figure.published is None else f"{figure.published:g}",
+                "counted here": "not derived" if ours is None else f"{ours:.{digits}f}",
+                "agree": "" if None in (ours, figure.published) else "yes" if agrees(figure, costs) else "no",
                 "source": figure.source,
                 "why they part, or what to know": figure.note,
             }
