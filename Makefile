@@ -36,7 +36,7 @@ nbval: $(READY)
 
 slow: $(READY)
 	$(PIP) -c requirements.lock -e ".[oracles]"
-	$(BIN)/python -m pytest -q -m "slow or oracle"
+	$(BIN)/python -m pytest -q -p no:nbval -n auto --dist loadfile -m "slow or oracle"
 
 lint: $(READY)
 	$(BIN)/ruff check .
