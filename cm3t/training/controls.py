@@ -12,7 +12,7 @@ from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import task_of
 
 Outputs = dict[str, np.ndarray]
-SHARES = (0.25, 0.5, 0.75)  # of the clips, that lose a modality
+SHARES = (25, 50, 75)  # percent of the clips, that lose a modality
 SEED = 0  # of the exchange and of what is dropped: the same for every model and run
 
 
@@ -79,9 +79,9 @@ def partly(own: Outputs, others: Mapping[str, Outputs]) -> Iterator[tuple[str, O
     itself alone, so what a model says when some clips lose X is known already.
     """
     for name, outputs in others.items():
-        for share in SHARES if name.startswith("no_") else ():
-            lost = {head: gone(len(scores), share).numpy()[:, None] for head, scores in own.items()}
-            yield f"{name}_{share:.0%}".rstrip("%"), {h: np.where(lost[h], outputs[h], own[h]) for h in own}
+        for percent in SHARES if name.startswith("no_") else ():
+            lost = {head: gone(len(scores), percent / 100).numpy()[:, None] for head, scores in own.items()}
+            yield f"{name}_{percent}", {head: np.where(lost[head], outputs[head], own[head]) for head in own}
 
 
 def drop(present: dict[str, Tensor], chance: float, generator: torch.Generator) -> dict[str, Tensor]:

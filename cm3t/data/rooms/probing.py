@@ -79,9 +79,7 @@ def clips_of(data, design: Design) -> ClipSet:
         video = video[:, :, video.shape[2] // 2]
     present = {name: there for name, (_, there) in found.items()}
     clips = ClipSet(video, data.targets, data.subsets, side, present, task=task_of(data).name)
-    for name in design.side if design.exchanged else ():
-        clips = shuffled(clips, name)
-    return clips
+    return shuffled(clips, *design.side) if design.exchanged else clips
 
 
 def build(design: Design, clips: ClipSet, classes: Mapping[str, int], recipe: Recipe) -> Probe:
