@@ -367,14 +367,14 @@ def test_card_shows_pairs_and_controls_of_records_in_force(scripts, tmp_path):
     assert "sound alone (log-mel, small 1-D network) | 1 |" not in card.render(tmp_path, records)
 
 
-def test_card_says_where_motion_stands():
-    found = {
-        m: {"validation": {"action": {0: score}}} for m, score in (("flow", 76.0), ("full", 75.0), ("joint", 90.0))
-    }
+def test_card_says_which_small_networks_reach_more_than_full_fine_tuning():
+    scores = {"flow": 76.0, "full": 75.0, "joint": 90.0, "frames": 60.0}
+    found = {m: {"validation": {"action": {0: score}}} for m, score in scores.items()}
     text = card.standing(found)
-    assert "76.0 % of the actions: more than full fine-tuning" in text and "All together name 90.0 %" in text
-    found["full"]["validation"]["action"][0] = 77.0
-    assert "less than full" in card.standing(found) and card.standing({}) == ""
+    assert "60.0 % from eight frames, 76.0 % from motion" in text and "on pictures, 75.0 %" in text
+    assert "More than that: motion alone, averaged over 8 x 8 cells, all together." in text
+    found["full"]["validation"]["action"][0] = 95.0
+    assert "More than that" not in card.standing(found) and card.standing({}) == ""
 
 
 def test_card_takes_the_bounds_from_the_studys_own_runs(tmp_path, make_record):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from itertools import groupby
 from pathlib import Path
 
 from cm3t.data.rooms.cards import read_probes, table, unmeasured
@@ -34,8 +33,8 @@ def pairs_table(found: dict[str, dict[str, float]], train: Counter, validation: 
     if not found:
         return "_Not measured yet: `python -m cm3t.data.rooms probes` writes the records._"
     columns, body = [column for column in COLUMNS if column in found], []
-    for two, group in groupby(PAIRS, key=lambda name: PAIRS[name][0]):
-        names = list(group)
+    for two in dict.fromkeys(verbs for verbs, _ in PAIRS.values()):
+        names = [name for name in PAIRS if PAIRS[name][0] == two]
         actions = {name: [(verb, PAIRS[name][1]) for verb in two] for name in names}
         clips = {name: sum(validation[a] for a in own) for name, own in actions.items()}
         usual = {name: validation[max(own, key=lambda a: train[a])] for name, own in actions.items()}

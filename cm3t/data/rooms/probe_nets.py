@@ -27,30 +27,6 @@ class Frame(nn.Module):
         return self.net(x.float() / 127.5 - 1)
 
 
-class Frames(nn.Module):
-    """All frames, uint8 (B, 3, T, H, W) -> (B, 96 * 9): the same per frame, with convolutions over time between."""
-
-    width = 96 * 9
-
-    def __init__(self):
-        super().__init__()
-        widths = (3, 24, 48, 96, 96)
-        layers = []
-        for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            layers += [
-                nn.Conv3d(before, after, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
-                nn.BatchNorm3d(after),
-                nn.ReLU(),
-            ]
-            if k:
-                layers += [nn.Conv3d(after, after, (3, 1, 1), padding=(1, 0, 0)), nn.BatchNorm3d(after), nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool3d((1, 3, 3)), nn.Flatten(), nn.Dropout(0.3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, T, H, W) uint8 -> (B, width)."""
-        return self.net(x.float() / 127.5 - 1)
-
-
 class Stack(nn.Module):
     """All frames at once, uint8 (B, 3, T, H, W) -> (B, 96 * 9): what stays in colour, what moves in grey, then 2-D."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from cm3t.data.rooms import probing
 from cm3t.data.rooms.kitchen_world import PAIRS
-from cm3t.data.rooms.probe_nets import Frame, Frames, Stack
+from cm3t.data.rooms.probe_nets import Frame, Stack
 from cm3t.data.rooms.probing import Design, Recipe, Room
 from cm3t.training.sets import ClipSet
 
@@ -50,7 +50,7 @@ ROOM = Room(
     recipe=Recipe(epochs=12, weight_decay=0.02, smoothing=0.05, dropped=0.25),
     designs={
         "frame": Design(Frame),
-        "frames": Design(Frames),
+        "frames": Design(Stack),
         "sound": Design(side=("audio",)),
         "flow": Design(side=("flow",)),
         "joint": Design(Stack, BOTH),
