@@ -209,8 +209,8 @@ def standing(found: dict) -> str:
     if above := [words for m, words in told.items() if mean.get(m, 0) > mean["full"]]:
         text += (
             f"More than that: {', '.join(above)}. Few things move here, at places that seldom change, and a network "
-            "this small finds them. So the study compares ways of adapting one frozen backbone; it is not about the best "
-            "network for this room."
+            "this small finds them. So the study compares ways of adapting one frozen backbone; it is not about "
+            "the best network for this room."
         )
     return text.rstrip() + "\n\n"
 
