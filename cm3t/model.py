@@ -201,10 +201,9 @@ class CM3T(Stages, Saving, nn.Module):
         source = to_tokens(plane, extra) if self.method.cross.source == "generic" else bottleneck
         said = [caa(source, heard[name].tokens) for name, caa in caas.items()]
         present = torch.stack([heard[name].present for name in caas])
-        out = None if said[0].out is None else torch.stack([one.out for one in said])
+        query, hidden, out = zip(*said, strict=True)
         if self.fusion:
-            query, hidden = (torch.stack([getattr(one, part) for one in said]) for part in ("query", "hidden"))
-            out, share = self.fusion[str(i)](query, hidden, out, present)
+            out, share = self.fusion[str(i)](query, hidden, None if out[0] is None else out, present)
             if weights is not None:
                 maps = (from_tokens(one[..., None], plane.shape)[0].squeeze(-1) for one in share)
                 weights[i] = dict(zip(caas, maps, strict=True))

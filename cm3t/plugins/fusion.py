@@ -1,7 +1,9 @@
 """AdapterFusion, Eq. 7-10: attention over the side modalities that are there, one vision token at a time."""
 
+from collections.abc import Sequence
+
 import torch
-from einops import einsum, rearrange, reduce
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 
@@ -16,8 +18,8 @@ class AdapterFusion(nn.Module):
     with O_m the hidden state (width a) and y_m the output of modality m's adapter, n the modalities present, all by
     sample and token.
 
-    Shapes: query and hidden (M, B, N, a), out (M, B, N, C) or None, present (M, B) bool -> y (B, N, C), weights
-    (M, B, N) that sum to 1 over the modalities present, per sample.
+    Shapes: query and hidden of each of M modalities (B, N, a), out (B, N, C) of each or None, present (M, B) bool
+    -> y (B, N, C), weights (M, B, N) that sum to 1 over the modalities present, per sample.
 
     Paper: Sec. 3.3, "each head has the same query as that of attention in cross-attention adapter".
     Choice: equations 7-10 are blank in the public text; their form is reconstructed from the sentences around them and
@@ -42,25 +44,39 @@ class AdapterFusion(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, query: Tensor, hidden: Tensor, out: Tensor | None, present: Tensor) -> tuple[Tensor, Tensor]:
-        """query, hidden (M, B, N, a), out (M, B, N, C) or None, present (M, B) -> y (B, N, C), weights (M, B, N)."""
-        there = rearrange(present, "m b -> m b 1 1")
-        number = rearrange(reduce(present.to(hidden.dtype), "m b -> b", "sum"), "b -> b 1 1")
-        query, hidden = (torch.where(there, x, 0) for x in (query, hidden))
-        weights = self.weigh(query.sum(0) / number.clamp(min=1), hidden, present)
-        merged = self.up(self.value(einsum(weights, hidden, "m b n, m b n a -> b n a")))
-        if out is not None:
-            merged = merged + einsum(weights, torch.where(there, out, 0), "m b n, m b n c -> b n c")
-        return torch.where(number > 0, number * merged, 0), weights
+    def forward(
+        self, query: Sequence[Tensor], hidden: Sequence[Tensor], out: Sequence[Tensor] | None, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """query, hidden: M x (B, N, a), out: M x (B, N, C) or None, present (M, B) -> y (B, N, C), weights (M, B, N).
 
-    def weigh(self, query: Tensor, hidden: Tensor, present: Tensor) -> Tensor:
-        """Weights (M, B, N) of query (B, N, a), hidden (M, B, N, a) and present (M, B); zeros for what is absent."""
-        logits = einsum(query, self.key(hidden), "b n a, m b n a -> m b n") / hidden.shape[-1] ** 0.5
+        W_v is applied once, to what was merged: the weights sum to 1, so that this is equation 10.
+        """
+        number = rearrange(reduce(present.to(hidden[0].dtype), "m b -> b", "sum"), "b -> b 1 1")
+        query, hidden = heard(query, present), heard(hidden, present)
+        weights = self.weigh(sum(query) / number.clamp(min=1), hidden, present)
+        merged = self.up(self.value(blend(weights, hidden)))
+        if out is not None:
+            merged = merged + blend(weights, heard(out, present))
+        return number * merged, weights
+
+    def weigh(self, query: Tensor, hidden: Sequence[Tensor], present: Tensor) -> Tensor:
+        """Weights (M, B, N) of query (B, N, a), hidden M x (B, N, a), present (M, B); zeros for what is absent."""
+        logits = torch.stack([(query * self.key(one)).sum(-1) for one in hidden]) / query.shape[-1] ** 0.5
         there = rearrange(present, "m b -> m b 1")
         logits = torch.where(there, logits, torch.finfo(logits.dtype).min)  # finite: with none present no 0 / 0
         return torch.where(there, logits.softmax(0), 0)
 
 
-def add(out: Tensor, present: Tensor) -> Tensor:
-    """Plain addition: the outputs (M, B, N, C) of the modalities present (M, B), summed: (B, N, C)."""
-    return torch.where(rearrange(present, "m b -> m b 1 1"), out, 0).sum(0)
+def heard(values: Sequence[Tensor], present: Tensor) -> list[Tensor]:
+    """M x (B, N, d) and present (M, B): zeros where a modality is absent, whatever stands there."""
+    return [torch.where(there[:, None, None], one, 0) for one, there in zip(values, present, strict=True)]
+
+
+def blend(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """The sum over M of weights (M, B, N) times values M x (B, N, d): (B, N, d)."""
+    return sum(share[..., None] * one for share, one in zip(weights, values, strict=True))
+
+
+def add(out: Sequence[Tensor], present: Tensor) -> Tensor:
+    """Plain addition: the outputs M x (B, N, C) of the modalities present (M, B), summed: (B, N, C)."""
+    return sum(heard(out, present))
