@@ -372,7 +372,7 @@ def test_card_says_which_small_networks_reach_more_than_full_fine_tuning():
     found = {m: {"validation": {"action": {0: score}}} for m, score in scores.items()}
     text = card.standing(found)
     assert "60.0 % from eight frames, 76.0 % from motion" in text and "on pictures, 75.0 %" in text
-    assert "More than that: motion alone, averaged over 8 x 8 cells, all together." in text
+    assert "More than that: motion alone (on 8 x 8 cells), all together." in text
     found["full"]["validation"]["action"][0] = 95.0
     assert "More than that" not in card.standing(found) and card.standing({}) == ""
 

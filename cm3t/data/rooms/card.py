@@ -196,7 +196,7 @@ def difficulty_table(found: dict) -> str:
 
 def standing(found: dict) -> str:
     """In words: what small networks from scratch make of each cue, beside full fine-tuning on pictures; "" before."""
-    told = {"frames": "eight frames", "flow": "motion alone, averaged over 8 x 8 cells", "sound": "sound alone"}
+    told = {"frames": "eight frames", "flow": "motion alone (on 8 x 8 cells)", "sound": "sound alone"}
     told |= {"joint": "all together"}
     if "full" not in found or not found.keys() & told.keys():
         return ""
