@@ -64,7 +64,7 @@ class CrossSpec:
     reduction: int = 4  # C over the width of the attention
     up: str = "each"  # each modality its up-projection; "shared": the fusion's is the only one
     output: bool = False  # one more r x r projection behind the attention
-    norm_source: bool = False  # layer norm on the bottleneck too, not on the side tokens alone
+    affine: bool = False  # the norm of the bottleneck has a gain and a shift of its own, as that of the side tokens
     scale: float = 1.0  # where the learned scale starts
 
     def width(self, channels: int) -> int:
@@ -117,7 +117,7 @@ CHOICES = {
     "caa_source": ("bottleneck", "generic"),
 }
 
-_DECOUPLED = {"source": "generic", "up": "shared", "norm_source": True}
+_DECOUPLED = {"source": "generic", "up": "shared", "affine": True}
 # Paper: gives no widths. Choice: three readings that print its 12.8, 22.3 and 28.9 % on Video Swin-B where side tokens
 # are 1024 wide. `eight` comes nearest, `decoupled` alone can also be built without an MHVA (109.5, 116.1 %).
 PRESETS = {

@@ -53,15 +53,15 @@ def test_every_form_equals_its_loop_for_any_number_of_side_tokens(form, length):
     torch.testing.assert_close(plugins.cross_attention(q, k, v, form), twin, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"source": None}, {"norm_source": True}, {"output": True}, {"up": False}])
+@pytest.mark.parametrize("options", [{}, {"source": None}, {"affine": True}, {"output": True}, {"up": False}])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_projections_stand_where_the_docstring_says(form, options):
     caa = lively(plugins.CAA(8, A, side_width=6, **{"source": 4, "form": form} | options))
     x, side = random(B, N, 8 if options.get("source", 4) is None else 4), random(B, 2, 6)
     z = x @ caa.down.weight.T + caa.down.bias if caa.down is not None else x
-    if caa.norm_source is not None:
-        centred = z - z.mean(-1, keepdim=True)
-        z = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    z = z - z.mean(-1, keepdim=True)
+    z = z / (z.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    if options.get("affine"):
         z = z * caa.norm_source.weight + caa.norm_source.bias
     m = side - side.mean(-1, keepdim=True)
     m = m / (m.square().mean(-1, keepdim=True) + 1e-5).sqrt() * caa.norm.weight + caa.norm.bias
@@ -91,7 +91,7 @@ def test_a_fresh_adapter_adds_exact_zeros_and_the_first_gradient_reaches_its_up_
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_parameter_gets_a_gradient_once_the_up_projection_has_moved(form):
-    caa = lively(plugins.CAA(8, A, side_width=6, source=None, form=form, norm_source=True, output=True))
+    caa = lively(plugins.CAA(8, A, side_width=6, source=None, form=form, affine=True, output=True))
     caa(random(B, N, 8), random(B, 4, 6)).out.square().sum().backward()
     blank = {name for name, p in caa.named_parameters() if not p.grad.abs().max() > 1e-12}
     # A shift of all logits of a row cancels in a softmax over that row: the query's bias acts through the other one.

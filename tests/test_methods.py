@@ -40,7 +40,7 @@ def test_the_first_step_is_the_method_without_its_modalities():
 def test_overrides_reach_the_cross_attention():
     cross = parse_method("mhva+caa", caa_form="standard", caa_join="add", caa_source="generic", caa_stages=[4, 3]).cross
     assert (cross.form, cross.join, cross.source, cross.stages) == ("standard", "add", "generic", (3, 4))
-    assert not cross.norm_source and cross.up == "each"  # only the source differs from the default
+    assert not cross.affine and cross.up == "each"  # only the source differs from the default
     assert parse_method("mhva+caa", caa_form=None, caa_join=None).cross == CrossSpec()
     assert parse_method("full+caa", caa_join="add").cross.up == "each"
     assert parse_method("mhva+mmca", caa_stages=(1,)).cross.stages == (1,)

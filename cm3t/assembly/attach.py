@@ -76,7 +76,7 @@ def cross_attention(backbone: nn.Module, spec: CrossSpec, bottlenecks: list, sid
             form=spec.form,
             up=spec.up == "each",
             output=spec.output,
-            norm_source=spec.norm_source,
+            affine=spec.affine,
             scale=spec.scale,
         )
     return found

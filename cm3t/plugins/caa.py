@@ -19,7 +19,7 @@ class CrossOutput(NamedTuple):
 class CrossAttentionAdapter(nn.Module):
     """An adapter whose linear layers are replaced by cross-attention between vision tokens and one modality.
 
-        Q = z W_q,   V = z W_v,   K = LN(m) W_k,   S = Q K^T / sqrt(a)
+        u = norm(z),   Q = u W_q,   V = u W_v,   K = LN(m) W_k,   S = Q K^T / sqrt(a)
         double       O = softmax_L(S) [softmax_N(S^T) V]      (N x L times L x a: any L >= 1)
         token_gate   O = sigmoid(mean_L S) * V
         standard     O = softmax_L(S) V   with V = LN(m) W_v
@@ -30,6 +30,7 @@ class CrossAttentionAdapter(nn.Module):
     width       C of the block
     inner       a, the width of the attention
     side_width  d_m
+    affine      whether the norm of z has a gain and a shift of its own
     source      c, where the source is the bottleneck z (B, N, r) of the vision adapter (c = r); None: the source is
                 the normed input (B, N, C), and a down-projection z = x W_down + b of its own comes first (c = C)
 
@@ -37,12 +38,14 @@ class CrossAttentionAdapter(nn.Module):
     from "the feature embedding from the new modality"; "two linear layers ... replaced with a cross-attention module".
     Choice: the paper has no equation for it; these are ours. With Q and V of N tokens and K of L, softmax(Q K^T) V has
     no shapes that fit. `double` keeps the roles: each side token gathers vision by S^T, each vision token takes
-    back what the side tokens gathered. z is taken before the ReLU. The logits are divided by sqrt(a) and the
-    projections start as Xavier's, so that the logits' spread is of the order of z's at any width; flatter, and
-    `double`, which hears the side through them alone, hardly learns. s starts at 1. One attention head. With L = 1
+    back what the side tokens gathered. z is taken before the ReLU and normed token by token, as attention's inputs
+    are; the norm has no weights, which W_q and W_v could take over, so that the published counts stay. Without it S
+    is as wide as training has made z (6 to 19 on the small network), both softmaxes pick one token, and what they
+    give is too large to learn from. The logits are divided by sqrt(a) and the projections start as Xavier's, so that
+    S starts about as wide at any width. s starts at 1. One attention head. With L = 1
     `double` gives every vision token the same vector, a pooling that the side conditions.
 
-    Raises ValueError for an unknown form.
+    Raises ValueError for an unknown form, and for a z of one number, of which the norm leaves nothing.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class CrossAttentionAdapter(nn.Module):
         form: str = "double",
         up: bool = True,
         output: bool = False,
-        norm_source: bool = False,
+        affine: bool = False,
         scale: float = 1.0,
     ):
         super().__init__()
@@ -64,7 +67,9 @@ class CrossAttentionAdapter(nn.Module):
         self.form = form
         self.down = nn.Linear(width, inner) if source is None else None
         z = inner if source is None else source
-        self.norm_source = nn.LayerNorm(z) if norm_source else None
+        if z < 2:
+            raise ValueError(f"CrossAttentionAdapter: z is normed and must be at least 2 wide; got {z}")
+        self.norm_source = nn.LayerNorm(z, elementwise_affine=affine)
         self.norm = nn.LayerNorm(side_width)
         self.query = nn.Linear(z, inner)
         self.key = nn.Linear(side_width, inner)
@@ -87,8 +92,7 @@ class CrossAttentionAdapter(nn.Module):
     def project(self, source: Tensor, side: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, N, a), K (B, L, a) and V (B, N, a), of the form `standard` (B, L, a)."""
         z = source if self.down is None else self.down(source)
-        z = z if self.norm_source is None else self.norm_source(z)
-        side = self.norm(side)
+        z, side = self.norm_source(z), self.norm(side)
         return self.query(z), self.key(side), self.value(side if self.form == "standard" else z)
 
     def forward(self, source: Tensor, side: Tensor) -> CrossOutput:
