@@ -177,11 +177,10 @@ SCARCE = tuple(
 )
 REUSED = tuple(Variant(f"{v.label}, reused audio adapters", v.settings | {"init": DONOR.settings}) for v in SCARCE)
 
-# Notebook 06: other frozen networks. Weights are named, since one of them has two: of a supervised ViT, and CLIP's.
+# Notebook 06: other frozen networks, and the weights of each by name.
 NETWORKS = {
     "swin": ("video_swin_mini", "default"),
     "vivit": ("vivit_mini", "default"),
-    "vit": ("clip_mini", "default"),
     "clip": ("clip_mini", "contrastive"),
     "vivit_b": ("vivit_b", "kinetics400"),
     "clip_b": ("clip_b", "openai"),
@@ -196,7 +195,7 @@ def frozen(variant: Variant, network: str) -> Variant:
 
 TABLE_6 = {
     name: tuple(frozen(v, name) for v in (MAIN[0], FULL, MAIN[3], MHVA_PT, CM3T, LONGER))
-    for name in ("swin", "vivit", "vit", "clip")
+    for name in ("swin", "vivit", "clip")
 }
 AGNOSTIC = (frozen(MHVA_PT, "swin"), *(TABLE_6["vivit"][i] for i in (1, 3)), frozen(MHVA_PT, "clip"))
 REAL = (*(frozen(v, "vivit_b") for v in (FULL, MHVA_PT, CM3T)), *(frozen(v, "clip_b") for v in (MHVA_PT, CM3T)))
