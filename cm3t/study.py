@@ -106,14 +106,19 @@ def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapp
 
 
 def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
-    """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`."""
+    """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`.
+
+    Where the best of the released rates is the outermost one, the next half decade is tried as well.
+    """
     given = common | {"seed": 0, "score_split": "tune"}
-    half = max(1, PROFILES[profile].epochs // 2)
-    return [
-        _config(study, profile, v, {"epochs": half * v.settings.get("stretch", 1)} | given | {"lr": lr}, roots)
-        for v in variants
-        for lr in RATES
-    ]
+    half, found = max(1, PROFILES[profile].epochs // 2), []
+    for v in variants:
+        own = {"epochs": half * v.settings.get("stretch", 1)} | given
+        key = tuning_key(vars(_config(study, profile, v, own, roots)))
+        tried = {float(lr): score for lr, score in released().get(key, {}).get("tried", {}).items()}
+        rates = sorted({*RATES, *tried, *(_further(key, tried) if tried else ())})
+        found += [_config(study, profile, v, own | {"lr": lr}, roots) for lr in rates]
+    return found
 
 
 def _plugins(settings: dict) -> str:
@@ -231,7 +236,7 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     _check_equal_effort(found)
     winners = {}
     for key, tried in sorted(found.items()):
-        lr = (min if HEADLINES[key.split("/")[0]] in LOWER else max)(sorted(tried), key=tried.get)
+        lr = _best(key, tried)
         winners[key] = {
             "lr": lr,
             "score": tried[lr],
@@ -242,14 +247,33 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
     return winners
 
 
+def _best(key: str, tried: Mapping[float, float]) -> float:
+    """The rate with the best score; of equally good ones the lowest."""
+    return (min if HEADLINES[key.split("/")[0]] in LOWER else max)(sorted(tried), key=tried.get)
+
+
+def _further(key: str, tried: Mapping[float, float]) -> tuple[float, ...]:
+    """The next half decade, 1 or 3 times a power of ten, beyond the best rate where that is the outermost one."""
+    lr = _best(key, tried)
+    found = [lr * factor for edge, factor in ((max, 3), (min, 1 / 3)) if lr == edge(tried)]
+    return tuple(float(f"{rate:.0e}".replace("9e", "10e")) for rate in found)
+
+
 def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:
-    """ValueError unless every method tried the same rates: else the comparison is of tuning, not of methods."""
+    """ValueError unless every method tried the same rates, and more where these end at its best alone: else the
+    comparison is of tuning, not of methods.
+    """
     if not found:
         raise ValueError("no runs were scored on `tune`; run the sweep (the group `tuning`) first")
-    rates = {rate for tried in found.values() for rate in tried}
-    missing = [f"{key}: {rate:g}" for key, tried in found.items() for rate in sorted(rates - set(tried))]
-    if missing:
-        raise ValueError(f"unequal tuning, these runs are missing: {'; '.join(missing)}. Run the sweep again")
+    wrong = []
+    for key, tried in found.items():
+        due = set(RATES)
+        while due <= tried.keys() and (more := set(_further(key, {lr: tried[lr] for lr in due})) & tried.keys() - due):
+            due |= more
+        wrong += [f"{key}: {rate:g} is missing" for rate in sorted(due - tried.keys())]
+        wrong += [f"{key}: {rate:g} is one too many" for rate in sorted(tried.keys() - due)]
+    if wrong:
+        raise ValueError(f"unequal tuning: {'; '.join(wrong)}. Run the sweep again, and publish all of it")
 
 
 def release_rates(frame: pd.DataFrame) -> dict[str, dict]:

@@ -66,7 +66,8 @@ def test_every_claim_of_a_notebook_has_both_its_sides_in_its_plan():
             assert claim.id in plan.claims_of(side)
 
 
-def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone():
+def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_of, "ROOT", tmp_path)  # nothing is released yet
     sweep = plan.configs("02", "full", groups=["tuning"])
     rates = {}
     for c in sweep:
@@ -138,10 +139,38 @@ def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_r
 
 def test_unequal_tuning_is_refused_by_name(make_record):
     few = [make_record(**c.__dict__) for c in plan.configs("02", "full", groups=["tuning"])[:-1]]
-    with pytest.raises(ValueError, match="unequal tuning.*match_cells=2: 0.1"):
+    with pytest.raises(ValueError, match="unequal tuning.*match_cells=2: 0.1 is missing"):
         plan.best_rates(to_frame(few))
     with pytest.raises(ValueError, match="run the sweep"):
         plan.best_rates(to_frame([]))
+
+
+def test_the_sweep_goes_on_beyond_a_best_rate_at_its_edge_and_no_further(tmp_path, monkeypatch, make_record):
+    monkeypatch.setattr(settings_of, "ROOT", tmp_path)
+    key = "rooms-kitchen/video_swin_mini/mhva+pt"
+
+    def swept() -> list[float]:
+        return sorted(c.lr for c in plan.configs("02", "full", groups=["tuning"]) if tuning_key(vars(c)) == key)
+
+    def made(scores: dict[float, float]):
+        return to_frame([make_record(lr=lr, score=score, score_split="tune") for lr, score in scores.items()])
+
+    scores = dict(zip(plans.RATES, (60.0, 40.0, 30.0, 20.0, 10.0, 5.0), strict=True))
+    assert swept() == list(plans.RATES)
+    assert plan.release_rates(made(scores))[key]["at_edge"] and swept() == [1e-4, *plans.RATES]
+    scores[1e-4] = 70.0
+    assert plan.release_rates(made(scores))[key]["lr"] == 1e-4 and swept() == [3e-5, 1e-4, *plans.RATES]
+    scores[3e-5] = 50.0
+    assert not plan.release_rates(made(scores))[key]["at_edge"] and swept() == [3e-5, 1e-4, *plans.RATES]
+    scores[3e-1] = 99.0  # above the rates that all tried, where nothing spoke for it
+    with pytest.raises(ValueError, match="mhva\\+pt: 0.3 is one too many"):
+        plan.release_rates(made(scores))
+
+
+@pytest.mark.parametrize("best, more", [(1e-1, [0.3]), (0.3, [1.0]), (3e-4, [1e-4]), (1e-4, [3e-5]), (3e-3, [])])
+def test_the_next_rate_is_half_a_decade_on(best, more):
+    tried = dict.fromkeys({*plans.RATES, best}, 1.0) | {best: 2.0}
+    assert list(plan._further("rooms-kitchen/video_swin_mini/pt", tried)) == more
 
 
 def test_of_rates_that_tie_the_lowest_wins_and_the_others_are_named(make_record):
