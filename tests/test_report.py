@@ -7,6 +7,7 @@ import pytest
 
 from cm3t import config, report
 from cm3t.pages import figures
+from cm3t.plans import RATES
 from cm3t.records import load_all, records_dir, results, save_timing
 
 SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]
@@ -89,14 +90,14 @@ def test_the_command_line(published, capsys):
 
 
 def test_tuning_takes_the_best_rate_and_demands_equal_effort(study, tmp_path):
-    for lr, gain in ((1e-3, 0), (3e-3, 4)):
+    for lr in RATES:
         for method in ("mhva+pt", "linear"):
-            study("full", [(method, 30.0 + gain)], lr=lr, score_split="tune", study="tuning")
+            study("full", [(method, 34.0 if lr == 3e-3 else 30.0)], lr=lr, score_split="tune", study="tuning")
     assert report.main(["tuning"]) == 0
     entry = json.loads((tmp_path / "results" / "tuning.json").read_text())["rooms-kitchen/video_swin_mini/linear"]
-    assert entry["lr"] == 3e-3 and set(entry["tried"]) == {"0.001", "0.003"}
+    assert entry["lr"] == 3e-3 and list(map(float, entry["tried"])) == list(RATES)
     assert config.resolve("quick", method="linear").lr == 3e-3
-    study("full", [("linear", 90.0)], lr=1e-2, score_split="tune", study="tuning")
+    study("full", [("linear", 90.0)], lr=2e-2, score_split="tune", study="tuning")
     with pytest.raises(ValueError, match="unequal tuning"):
         report.release_tuning()
 
