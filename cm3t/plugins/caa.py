@@ -40,8 +40,8 @@ class CrossAttentionAdapter(nn.Module):
     no shapes that fit. `double` keeps the roles: each side token gathers vision by S^T, each vision token takes
     back what the side tokens gathered. z is taken before the ReLU and normed token by token, as attention's inputs
     are; the norm has no weights, which W_q and W_v could take over, so that the published counts stay. Without it S
-    is as wide as training has made z (6 to 19 on the small network), both softmaxes pick one token, and what they
-    give is too large to learn from. The logits are divided by sqrt(a) and the projections start as Xavier's, so that
+    is as wide as training has made z: both softmaxes soon pick one token, and what they give is too large to learn
+    from. The logits are divided by sqrt(a) and the projections start as Xavier's, so that
     S starts about as wide at any width. s starts at 1. One attention head. With L = 1
     `double` gives every vision token the same vector, a pooling that the side conditions.
 
