@@ -230,7 +230,7 @@ STUDIES = {
         "core": AGNOSTIC,
         **TABLE_6,
         "published": REAL,
-        "tuning": (*TABLE_6["vivit"], *TABLE_6["clip"]),
+        "tuning": tuple(v for name in ("vivit", "clip") for v in TABLE_6[name] if "stretch" not in v.settings),
     },
     "07": {
         "pictures": (FULL, MHVA_PT),

@@ -79,6 +79,12 @@ def test_the_sweep_gives_every_tuned_method_the_same_rates_on_tune_alone(tmp_pat
     assert compared <= set(rates)
 
 
+@pytest.mark.parametrize("study", [name for name, groups in plans.STUDIES.items() if "tuning" in groups])
+def test_a_sweep_tries_each_rate_of_a_method_once(study):
+    tried = [(tuning_key(vars(c)), c.lr) for c in plan.configs(study, "full", groups=["tuning"])]
+    assert len(set(tried)) == len(tried)
+
+
 def test_full_fine_tuning_with_modalities_is_tuned_over_as_many_epochs_as_both_steps():
     sweep = plan.configs("04", "full", groups=["tuning"])
     taken = {(c.method, c.regime): c.epochs + (0 if c.regime == "joint" else vision_run(c).epochs) for c in sweep}
