@@ -188,7 +188,7 @@ def test_of_rates_that_tie_the_lowest_wins_and_the_others_are_named(make_record)
 
 def test_a_variant_may_name_its_rate():
     tied, plain = plans.TIED, plans.MAIN[3]
-    runs = [c for c in plan.configs("02", "full", groups=["tied"], seeds=[0]) if c.method == plain.settings["method"]]
+    runs = [c for c in plan.configs("02", "full", groups=["rates"], seeds=[0]) if c.method == plain.settings["method"]]
     assert {c.lr for c in runs} == {1e-2, tied.settings["lr"]}
     assert plan.claims_of(plain.settings) and not plan.claims_of(tied.settings)
     assert tied.settings["lr"] in released()[tuning_key(vars(runs[0]))]["tied"]  # as the published sweep found
