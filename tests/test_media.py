@@ -15,13 +15,14 @@ from cm3t.data.media import (
     MediaError,
     dense_flow,
     duration_of,
+    frame_rate,
     log_mel,
     mel_filters,
     read_frames,
     read_segments,
     read_sound,
 )
-from cm3t.data.side import SMALL_SOUND
+from cm3t.data.side import SMALL_SOUND, motion_tokens
 
 torch.set_num_threads(1)
 FPS, COUNT, SIZE = 12, 60, 64
@@ -234,12 +235,17 @@ def test_mel_filters_equal_a_naive_triangle():
             assert value == pytest.approx(max(0.0, inside) if left < f < right else 0.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("side", [64, 96, 128])
-def test_flow_of_a_known_shift(side):
+def textured(side):
+    """A grey picture (2 side, 2 side) with something to follow everywhere."""
     import cv2
 
     noise = np.random.default_rng(0).integers(0, 255, (2 * side, 2 * side), np.uint8)
-    texture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.0), None, 0, 255, cv2.NORM_MINMAX)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.0), None, 0, 255, cv2.NORM_MINMAX)
+
+
+@pytest.mark.parametrize("side", [64, 96, 128])
+def test_flow_of_a_known_shift(side):
+    texture = textured(side)
     frames = np.stack([texture[20 + y : 20 + y + side, 20 - x : 20 - x + side] for x, y in [(0, 0), (2, 0), (2, 3)]])
     flow = dense_flow(np.repeat(frames[..., None], 3, -1))
     assert flow.shape == (2, side, side, 2) and flow.dtype == np.float32
@@ -247,6 +253,25 @@ def test_flow_of_a_known_shift(side):
     assert np.abs(inner[0] - [2, 0]).mean() < 0.25 and np.abs(inner[1] - [0, -3]).mean() < 0.25
     with pytest.raises(ValueError, match="two frames"):
         dense_flow(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("fps", [4, 8, 25, 29.97, 60])
+def test_flow_tokens_are_of_a_tenth_of_a_second_at_any_frame_rate_and_time(fps):
+    """Of a picture that slides to the right by 12 pixels a second, whichever of its frames the times fall on."""
+    texture, asked = textured(SIZE), np.linspace(0, 1, 23)
+
+    def read(pairs):
+        shown = [[int(fps * time + 1e-6) / fps for time in pair] for pair in pairs]
+        places = [[60 - round(12 * time) for time in pair] for pair in shown]
+        return [np.stack([np.stack([texture[:SIZE, x : x + SIZE]] * 3, -1) for x in pair]) for pair in places]
+
+    right, down = motion_tokens(read, asked, fps).chunk(2, dim=1)
+    assert (right.mean(1) > 0.3).all() and right.mean() == pytest.approx(1.2, rel=0.1)
+    assert down.abs().mean() < 0.1
+
+
+def test_the_frame_rate_that_a_file_declares(recording):
+    assert frame_rate(recording) == FPS
 
 
 def test_reading_the_stored_size_needs_no_opencv(recording, monkeypatch):

@@ -23,10 +23,10 @@ from torch import Tensor
 from cm3t.data.epic_annotations import frame_of
 from cm3t.data.epic_labels import missing
 from cm3t.data.features import HASHED, Features
-from cm3t.data.flow_files import SCALES, flow_file_tokens
+from cm3t.data.flow_files import SCALES, flow_file_tokens, flow_format
 from cm3t.data.frames import PICTURE, read_frame_files
 from cm3t.data.hdf5 import array_of, open_hdf5
-from cm3t.data.media import read_segments
+from cm3t.data.media import frame_rate, read_segments
 from cm3t.data.side import ARCHIVE_RATE, archived_audio_tokens, audio_tokens, motion_tokens
 from cm3t.data.tables import MissingFiles
 
@@ -97,7 +97,8 @@ class EpicFiles:
     def motion(self, video_id: str, times: Sequence[float], size) -> Tensor | None:
         """Flow tokens float32 (T, 128) before the times (T,), computed or read; None where there are no files."""
         if self.flow == "compute":
-            return motion_tokens(lambda pairs: self.pictures(video_id, pairs, size), times)
+            fps = frame_rate(self.video_path(video_id)) if self.source == "video" else flow_format(video_id).fps
+            return motion_tokens(lambda pairs: self.pictures(video_id, pairs, size), times, fps)
         folder = self.flow_folder(video_id)
         if not folder.is_dir():
             return None

@@ -22,6 +22,7 @@ __all__ = [
     "MediaError",
     "dense_flow",
     "duration_of",
+    "frame_rate",
     "log_mel",
     "mel_filters",
     "read_frames",
@@ -103,6 +104,16 @@ def duration_of(path: str | Path) -> float:
     with _opened(path) as container:
         stream = _video_stream(container, path)
         return float(_declared(container, stream) or 0.0)
+
+
+def frame_rate(path: str | Path) -> float:
+    """Pictures a second, on average, as the file declares; nothing is decoded. Errors: as `read_frames`."""
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate:
+            raise MediaError(f"{path}: the file does not say how many pictures a second it holds; encode it again")
+        return float(rate)
 
 
 def _walk(container, stream, times: list[float], tally: Counter, path) -> Iterator:

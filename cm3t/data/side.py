@@ -12,14 +12,14 @@ from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.hdf5 import array_of, open_hdf5
-from cm3t.data.media import placed, read_segments, read_sound
+from cm3t.data.media import frame_rate, placed, read_segments, read_sound
 from cm3t.data.signals import dense_flow, log_mel
 
 SOUND = {"rate": 24000, "seconds": 1.999}  # of 24 kHz sound, 1.999 s give 400 x 128
 # For small models of the embedded benchmark, whose sound holds nothing above 8 kHz: 2 s give 101 x 64
 SMALL_SOUND = {"rate": 16000, "seconds": 2.0, "n_fft": 512, "win": 400, "hop": 320, "mels": 64}
 ARCHIVE_RATE = 24000  # Hz, of EPIC-KITCHENS-100_audio.hdf5
-FLOW_STEP = 0.1  # seconds from the first to the second frame of a flow
+FLOW_STEP = 0.1  # seconds that a flow stands for
 FLOW_CELLS = 8  # a side
 
 
@@ -110,16 +110,21 @@ def flow_tokens(
     """Motion over the 0.1 s before each time, averaged over 8 x 8 cells of the picture.
 
     Shapes: times (T,) seconds -> float32 (T, 128) in pixels, the cells of the motion to the right first, then down.
-    Errors: as `media.read_frames`.
+    Errors: as `media.frame_rate` and `media.read_frames`.
     Choice: the paper feeds a flow network; a mean over cells keeps what direction tells and needs no weights.
     """
-    return motion_tokens(lambda pairs: read_segments(path, pairs, size, counts=counts), times)
+    return motion_tokens(lambda pairs: read_segments(path, pairs, size, counts=counts), times, frame_rate(path))
 
 
-def motion_tokens(read: Callable[[list], Sequence[np.ndarray]], times: Sequence[float]) -> Tensor:
-    """As `flow_tokens`, of pictures that `read` gives: n pairs of seconds -> n arrays, uint8 RGB (2, H, W, 3)."""
-    pairs = [(max(0.0, time - FLOW_STEP), time) for time in times]
-    return cell_means(np.stack([dense_flow(frames)[0] for frames in read(pairs)]))
+def motion_tokens(read: Callable[[list], Sequence[np.ndarray]], times: Sequence[float], fps: float) -> Tensor:
+    """As `flow_tokens`, of pictures that `read` gives: n pairs of seconds -> n arrays, uint8 RGB (2, H, W, 3).
+
+    fps: how many of them there are in a second. A flow spans the whole pictures nearest to 0.1 s, at least one, so that
+    it never compares a picture with itself, and is brought to 0.1 s; before the second picture it looks ahead.
+    """
+    step = max(1, round(FLOW_STEP * fps)) / fps
+    pairs = [(max(time, step) - step, max(time, step)) for time in times]
+    return cell_means(np.stack([dense_flow(frames)[0] for frames in read(pairs)])) * (FLOW_STEP / step)
 
 
 def cell_means(flows: np.ndarray) -> Tensor:
