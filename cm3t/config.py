@@ -4,6 +4,7 @@ Notebooks, the command line and `run.py` all pass through `resolve`, so a name, 
 Only the standard library is imported here.
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from cm3t.settings import (
     SIDE_SETTINGS,
     SIDE_SWITCHES,
     SWITCHES,
+    epochs_of,
 )
 from cm3t.sides import SIDES, SOUNDS, sides_of
 
@@ -132,6 +134,7 @@ class RunConfig:
     seconds: float | None = None
     windows: int | None = None
     sentences: str | None = None
+    encoding: str | None = None
     features: str | None = None
     sampling: str | None = None
     jitter: bool = False
@@ -196,6 +199,11 @@ def _check_switches(config: RunConfig) -> None:
             raise ConfigError(
                 f"{name}={value!r} is for {', '.join(known)}; {config.data} knows {own or 'no such setting'}"
             )
+    if config.encoding:
+        try:
+            codecs.lookup(config.encoding)
+        except LookupError:
+            raise ConfigError(f"encoding={config.encoding!r} is no text encoding; latin-1 and utf-16 are") from None
     drawn = [name for name in DRAWN if getattr(config, name)]
     if drawn and config.workers is None:
         raise ConfigError(
@@ -256,7 +264,7 @@ def _fill(values: dict) -> None:
     for field in fields(RunConfig):
         values.setdefault(field.name, field.default)
     if not given:
-        values["epochs"] *= values["stretch"]
+        values["epochs"] = epochs_of(values["profile"], values["data"]) * values["stretch"]
     values["side"] = tuple(sorted(set(values["side"])))
     if not values["side"]:
         values |= {name: default_of(name) for name in SIDE_SWITCHES}

@@ -81,6 +81,7 @@ HELP = {
         "seconds": "length of a clip, where clips are windows of a recording",
         "windows": "the most clips of one task",
         "sentences": "what encodes a transcript: hashing, hashing:512, sentence-transformers:MODEL",
+        "encoding": "of transcripts that are not UTF-8: latin-1",
         "features": "files in the place of modalities, or beside them: audio=FOLDER,gaze=FILE.h5",
         "sampling": "of frames",
         "jitter": "training frames at random times of their spans, new in every epoch",

@@ -24,9 +24,10 @@ from cm3t.config import (
 )
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
-from cm3t.plans import HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
+from cm3t.plans import CONSTANT, HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
 from cm3t.rates import tuning_key
 from cm3t.records import write_json
+from cm3t.settings import epochs_of
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select, settings_of
 
 NOT_RUN = "not run yet"  # what pages say of a planned run that no record is there of
@@ -108,11 +109,13 @@ def _config(study: str, profile: str, variant: Variant, given: dict, roots: Mapp
 def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, roots: Mapping) -> list[RunConfig]:
     """Every tuned variant at every rate, seed 0, for half the epochs, scored on the participants of `tune`.
 
-    Where the best of the released rates is the outermost one, the next half decade is tried as well.
+    Where the best of the released rates is the outermost one, or no better than a constant answer, the next half decade
+    is tried as well.
     """
     given = common | {"seed": 0, "score_split": "tune"}
-    half, found = max(1, PROFILES[profile].epochs // 2), []
+    found = []
     for v in variants:
+        half = max(1, epochs_of(profile, v.settings.get("data", ROOMS[0])) // 2)
         own = {"epochs": half * v.settings.get("stretch", 1)} | given
         key = tuning_key(vars(_config(study, profile, v, own, roots)))
         tried = {float(lr): score for lr, score in released().get(key, {}).get("tried", {}).items()}
@@ -253,10 +256,18 @@ def _best(key: str, tried: Mapping[float, float]) -> float:
 
 
 def _further(key: str, tried: Mapping[float, float]) -> tuple[float, ...]:
-    """The next half decade, 1 or 3 times a power of ten, beyond the best rate where that is the outermost one."""
+    """The next half decade, 1 or 3 times a power of ten, beyond the best rate where that is the outermost one; and
+    below them all where the best is no better than a constant answer.
+    """
     lr = _best(key, tried)
-    found = [lr * factor for edge, factor in ((max, 3), (min, 1 / 3)) if lr == edge(tried)]
+    found = [lr * 3] if lr == max(tried) else []
+    found += [min(tried) / 3] if lr == min(tried) or not _beats_a_constant(key, tried[lr]) else []
     return tuple(float(f"{rate:.0e}".replace("9e", "10e")) for rate in found)
+
+
+def _beats_a_constant(key: str, score: float) -> bool:
+    metric = HEADLINES[key.split("/")[0]]
+    return metric not in CONSTANT or score < CONSTANT[metric]
 
 
 def _check_equal_effort(found: dict[str, dict[float, float]]) -> None:

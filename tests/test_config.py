@@ -23,6 +23,9 @@ def test_profiles_grow_from_smoke_to_full():
     assert full.train_clips is None and full.eval_clips is None
 
 
+SPOKEN = {"method": "mhva+pt+caa", "side": "transcript"}
+
+
 def test_text_becomes_values():
     given = resolve("smoke", lr="1e-3", anchored="false", epochs="7", cells="4", claims="['a', 'b']", size="None")
     assert (given.lr, given.anchored, given.epochs, given.cells) == (1e-3, False, 7, 4)
@@ -35,6 +38,18 @@ def test_open_settings_come_from_the_profile():
         assert (found.epochs, found.batch_size) == (profile.epochs, profile.batch_size)
         assert (found.train_clips, found.eval_clips) == (profile.train_clips, profile.eval_clips)
     assert resolve("full", epochs=3).epochs == 3
+
+
+def test_the_group_takes_as_many_steps_as_the_kitchen_where_all_clips_are_used():
+    kitchen, group = 1334, 320
+    for profile in ("smoke", "quick", "full"):
+        seen = [min(clips, PROFILES[profile].train_clips or clips) for clips in (kitchen, group)]
+        epochs = [resolve(profile, data=data).epochs for data in ("rooms-kitchen", "rooms-group")]
+        assert epochs[0] == PROFILES[profile].epochs == resolve(profile, data="rooms-dyad").epochs
+        assert epochs[0] * seen[0] == pytest.approx(epochs[1] * seen[1], rel=0.26)
+    assert resolve("full", data="rooms-group", stretch=2).epochs == 96
+    assert resolve("full", data="rooms-group", epochs=12).epochs == 12
+    assert resolve("full", data="mpiigi", root="somewhere").epochs == PROFILES["full"].epochs
 
 
 @pytest.mark.parametrize(
@@ -56,6 +71,7 @@ def test_open_settings_come_from_the_profile():
         ({"anchored": "maybe"}, ["anchored='maybe'", "true"]),
         ({"gap": 4}, ["gap=4", "0 to 3"]),
         ({"gap": 1, "data": "rooms-dyad"}, ["rooms-dyad was filmed once"]),
+        ({"data": "udiva", "encoding": "latin-0"} | SPOKEN, ["latin-0", "no text encoding", "latin-1"]),
         ({"data": "epik"}, ["epik", "did you mean 'epic'"]),
         ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
         ({"method": None}, ["method=None"]),

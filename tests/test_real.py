@@ -127,7 +127,8 @@ def test_groups(group, tmp_path, given):  # noqa: F811
 @pytest.mark.slow
 @pytest.mark.parametrize("given", [{"method": "mhva+pt"}, {"method": "mhva+pt+caa", "side": "audio,transcript"}])
 def test_dyads(dyads, tmp_path, given):  # noqa: F811
-    config = settings("udiva", dyads, tasks="talk+lego", seconds=2.0, windows=1, sentences="hashing:16", **given)
+    words = {"sentences": "hashing:16", "encoding": "utf-8"}
+    config = settings("udiva", dyads, tasks="talk+lego", seconds=2.0, windows=1, **words, **given)
     record, official = trained(config, tmp_path)
     agree(record, official, ["mse", "mse_openmindedness"])
     assert record.train_info["metrics"]["validation"]["all"]["n"] == 2

@@ -11,7 +11,7 @@ from cm3t.config import cache_dir, resolve
 from cm3t.data import READERS, open_data
 from cm3t.metrics import average_precision
 from cm3t.training import sets
-from cm3t.training.controls import controls, drop, dropped, gone, others, partly, shuffled, trivial_scores
+from cm3t.training.controls import PERCENT, controls, drop, dropped, gone, others, partly, shuffled, trivial_scores
 from cm3t.training.sets import AbsentModality, decode, open_sets
 
 
@@ -171,6 +171,15 @@ def test_dropping_by_share_and_by_chance():
     one, two = (drop(present, 0.3, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     assert 0.67 < one["audio"].float().mean() < 0.73 and (one["flow"] <= present["flow"]).all()
     assert not torch.equal(one["audio"], two["audio"])
+
+
+def test_a_share_of_the_clips_loses_a_modality():
+    clips = clip_set(Toy(16, 0), ("audio",))
+    had = int(clips.present["audio"].sum())
+    left = [int(dropped(clips, "audio", percent / 100).present["audio"].sum()) for percent in (0, *PERCENT, 100)]
+    assert left[0] == had and left[-1] == 0 and sorted(left, reverse=True) == left and len(set(left)) == 5
+    with pytest.raises(ValueError, match="between 0 and 1, not at 25; divide percent by 100"):
+        dropped(clips, "audio", 25)
 
 
 def test_what_a_part_of_the_clips_loses_is_told_from_all_and_none():

@@ -179,6 +179,15 @@ def test_the_next_rate_is_half_a_decade_on(best, more):
     assert list(plan._further("rooms-kitchen/video_swin_mini/pt", tried)) == more
 
 
+def test_a_best_rate_that_only_learns_the_constant_was_too_high():
+    key = "rooms-dyad/video_swin_mini/full"
+    tried = dict(zip(plans.RATES, (1.18, 1.41, 1.29, 1.01, 0.996, 1.0006), strict=True))
+    assert plan._further(key, tried) == (1e-4,)
+    assert plan._further(key, tried | {1e-3: 0.9}) == ()
+    assert plan._further(key, tried | {1e-4: 0.95}) == (3e-5,)
+    assert plan._further(key, tried | {1e-1: 0.995}) == (0.3, 1e-4)  # the outermost besides
+
+
 def test_of_rates_that_tie_the_lowest_wins_and_the_others_are_named(make_record):
     scores = dict(zip(plans.RATES, (30.0, 40.0, 50.0, 50.0, 50.0, 20.0), strict=True))
     made = [make_record(lr=lr, score=score, score_split="tune") for lr, score in scores.items()]

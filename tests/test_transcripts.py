@@ -59,10 +59,10 @@ def test_an_ordinary_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", []),
-        ("\n \n", []),
         (cue("00:00:01,000 --> 00:00:02,000", ""), []),  # an empty cue says nothing
         (cue("00:00:01,000 --> 00:00:02,000", "PART.1:  "), []),
+        (cue("00:00:01,000 --> 00:00:02,000", "<i>PART_1: a <b>b</b></i>"), [(1.0, 2.0, "PART.1", "a b")]),
+        (cue("00:00:01,000 --> 00:00:02,000", "{\\an8}Participant 2: is 1 < 2?"), [(1.0, 2.0, "PART.2", "is 1 < 2?")]),
         (cue("00:00:01.5 --> 00:00:02"), [(1.5, 2.0, "PART.1", "hello")]),
         (cue("00:00:01,000 --> 00:00:02,000 X1:40 X2:600"), [(1.0, 2.0, "PART.1", "hello")]),
         ("00:00:01,000 --> 00:00:02,000\nno number, no end", [(1.0, 2.0, "", "no number, no end")]),
@@ -90,6 +90,10 @@ def test_odd_files_are_read(text, expected):
     [
         (b"1\n00:00:02,000 --> 00:00:01,000\nx", "line 2: stops at 1 s, before its start 2 s"),
         (b"1\n00:00:02,000 -> 00:00:01,000\nx", "line 1: '1' stands before any time"),
+        (b"", "line 1: the file is empty; copy it again"),
+        (b"\xef\xbb\xbf\n \n", "line 1: the file is empty; copy it again"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,0", "line 6: '00:00:03,0' is half of a time"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,000 -", "line 6: .*cut off or damaged"),
         (b"just words", "line 1: 'just words' stands before any time"),
         (b"\n1\n00:99:02,000 --> 00:00:01,000\n", "line 3: .* is no time; write 00:00:01,000 -->"),
         ("1\n00:00:01,000 --> ٠٠:00:02,000\nx".encode(), "line 2: .* is no time"),

@@ -279,6 +279,9 @@ def test_plain_text_counts_for_the_whole_task(copy):
     (folder / "000002_talk.txt").write_text("el gat\nun gos\n")
     with pytest.raises(TranscriptError, match=r"000002_talk\.txt: no line tells who speaks; begin each with PART\.1:"):
         Udiva(copy, tasks=("talk",), modalities=("transcript",))
+    (folder / "000002_talk.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nAnna: el gat\n")
+    with pytest.raises(TranscriptError, match=r"000002_talk\.srt: no line tells who speaks"):
+        Udiva(copy, tasks=("talk",), modalities=("transcript",))
 
 
 def test_digest(dyads, copy):

@@ -20,7 +20,9 @@ from torch import Tensor
 WIDTH = 256  # of the hashing encoder's sentence vectors
 TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->\s*"
                     r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?(?:\s.*)?", re.ASCII)  # fmt: skip
-SPEAKER = re.compile(r"\s*(?:(PART)[. ]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
+SPEAKER = re.compile(r"\s*(?:(PART(?:ICIPANT)?)[. _-]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
+TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <i>, <font ..>, {\an8}: how it looks
+BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
 
 
 FORMS = (".srt", ".txt")  # of two transcripts of one recording the first is read: it has times
@@ -44,9 +46,9 @@ def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance
     """The utterances of a subtitle file, by start. A byte order mark and every kind of line end are accepted.
 
     Accepted too: cues that overlap, are out of order, have no text (left out), no number or no blank line between
-    them; text of several lines, where a line with a speaker of its own begins a new utterance.
-    Errors: FileNotFoundError; TranscriptError for another encoding, a malformed or backward time, and text that
-    belongs to no cue.
+    them; text of several lines, where a line with a speaker of its own begins a new utterance. Tags are left out.
+    Errors: FileNotFoundError; TranscriptError for another encoding, a file without a line, a malformed, backward or
+    cut off time, and text that belongs to no cue.
     """
     return parse_srt(_read(path), str(path), encoding=encoding)
 
@@ -69,6 +71,16 @@ def read_text(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utteranc
 def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-sig") -> list[Utterance]:
     """As `read_srt`, of a file's bytes; `name` stands in the errors."""
     lines = _lines(data, name, encoding)
+    if not any(line.strip() for line in lines):
+        raise TranscriptError(
+            f"{name}: line 1: the file is empty; copy it again, or take it away if nothing was written"
+        )
+    cut = next((i for i, line in enumerate(lines) if BROKEN.fullmatch(line)), None)
+    if cut is not None:
+        raise TranscriptError(
+            f"{name}: line {cut + 1}: {_short(lines[cut])} is half of a time: the file is cut off or damaged; "
+            "copy it again"
+        )
     marks = [i for i, line in enumerate(lines) if "-->" in line]
     heads = [i - bool(i and re.fullmatch(r"\s*\d+\s*", lines[i - 1], re.ASCII)) for i in marks]
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
@@ -130,7 +142,7 @@ def _utterances(start: float, stop: float, lines: Sequence[str]) -> list[Utteran
     spoken: list[tuple[str, list[str]]] = []
     plain = stop == float("inf")
     for line in lines:
-        match = SPEAKER.fullmatch(line)
+        match = SPEAKER.fullmatch(line := TAG.sub("", line))
         if match:
             spoken.append((f"PART.{match[2]}" if match[1] else "SUPERVISOR", [match[4]]))
         elif spoken and not plain:

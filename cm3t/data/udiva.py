@@ -238,7 +238,7 @@ class Udiva(Segments):
         for session, task in sorted(set(zip(rows.session, rows.task, strict=True))):
             path = transcript_path(self.folder, session, task)
             found = None if path is None else read_transcript(path, encoding=str(self.words["encoding"]))
-            if found and path.suffix == ".txt" and not any(said.speaker for said in found):
+            if found and not any(said.speaker for said in found):
                 raise TranscriptError(f"{path}: no line tells who speaks; begin each with PART.1: or PART.2:")
             self._transcripts[session, task] = found
 

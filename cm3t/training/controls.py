@@ -12,7 +12,7 @@ from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import task_of
 
 Outputs = dict[str, np.ndarray]
-SHARES = (25, 50, 75)  # percent of the clips, that lose a modality
+PERCENT = (25, 50, 75)  # of the clips, that lose a modality
 SEED = 0  # of the exchange and of what is dropped: the same for every model and run
 
 
@@ -67,7 +67,9 @@ def dropped(clips: ClipSet, name: str, share: float) -> ClipSet:
 
 
 def gone(count: int, share: float) -> Tensor:
-    """Which of so many clips lose a modality where a share of them does: bool (n,)."""
+    """Which of so many clips lose a modality where a share of them (0..1) does: bool (n,). Errors: ValueError."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of clips lies between 0 and 1, not at {share:g}; divide percent by 100")
     rank = torch.rand(count, generator=torch.Generator().manual_seed(SEED)).argsort().argsort()
     return rank < round(share * count)
 
@@ -79,7 +81,7 @@ def partly(own: Outputs, others: Mapping[str, Outputs]) -> Iterator[tuple[str, O
     itself alone, so what a model says when some clips lose X is known already.
     """
     for name, outputs in others.items():
-        for percent in SHARES if name.startswith("no_") else ():
+        for percent in PERCENT if name.startswith("no_") else ():
             lost = {head: gone(len(scores), percent / 100).numpy()[:, None] for head, scores in own.items()}
             yield f"{name}_{percent}", {head: np.where(lost[head], outputs[head], own[head]) for head in own}
 

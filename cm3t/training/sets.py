@@ -117,8 +117,8 @@ def reader_options(config: RunConfig) -> dict:
         options["behaviours"] = BEHAVIOURS_15
     if config.tasks:
         options["tasks"] = tuple(config.tasks.replace(",", "+").split("+"))
-    if config.sentences:
-        options["words"] = (("encoder", config.sentences),)
+    if words := {k: v for k, v in (("encoder", config.sentences), ("encoding", config.encoding)) if v}:
+        options["words"] = tuple(words.items())
     if config.features:
         options["features"] = tuple(sorted(features_of(config).items()))
     return options
