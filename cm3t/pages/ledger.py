@@ -153,7 +153,7 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
                 else "",
                 "counted here (Video Swin-B)": "" if count is None else f"{count:.1f} {claim.unit}",
                 "status": judged.status,
-                "note": claim.why_not or judged.note,
+                "note": "; ".join(filter(None, (judged.note, claim.why_not))),
                 "notebook": claim.notebook,
             }
         )
