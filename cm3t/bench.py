@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
 import torch
 
 from cm3t.config import records_dir
@@ -91,14 +92,17 @@ def _seconds(work: Work, device: torch.device) -> float:
 
 
 def _peak(part: str, index: int, name: str, clip: Clip, device: str, batch: int, side: str) -> float:
-    """Peak memory in MB of two steps (the second holds the optimizer's state): of the GPU, else of this process."""
+    """Peak memory in MB of two steps (the second holds the optimizer's state): of the GPU, else of this process beyond
+    what it held before anything was built, its libraries.
+    """
+    held = 0 if device.startswith("cuda") else psutil.Process().memory_info().rss / 2**20
     pair = pairs_of(part, name, clip, torch.device(device), batch)[index]
     info: dict = {}
     with peak_memory(info, torch.device(device)):
         work = getattr(pair, side)()
         work()
         work()
-    return float(info["peak_memory_mb"])
+    return float(info["peak_memory_mb"]) - held
 
 
 def _wait(device: torch.device) -> None:

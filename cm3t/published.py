@@ -49,11 +49,11 @@ NETWORKS = (
     ),
     Figure(
         "MTV-B, three views", 310, "M parameters", "Yan et al., 2022", ("mtv_b", "frozen"), "reference",
-        note="no reading of its public configuration gives as much: 2 % are missing",
+        note="unresolved: no reading of its public configuration gives as much, and no file of it is published",
     ),
     Figure(
         "MTV-B, three views, 32 x 224 x 224", 384, "GMACs", "Yan et al., 2022", ("mtv_b", "frozen"), "macs",
-        note="the same: 2.5 % are missing",
+        note="unresolved: the same",
     ),
     Figure(
         "CLIP ViT-B/16, 8 frames, 3 views", 422, "GMACs", "Li et al., 2024", ("clip_b", "frozen"), "macs", times=3,
@@ -131,7 +131,7 @@ PAPER = (
     Figure("MHVA + PT, CLIP-B, 8 frames", 589, "GMACs", "Table 1", ("clip_b", "mhva+pt"),
            note="the row does not say how many frames"),
     Figure("MHVA + PT, CLIP-B, 32 frames", 589, "GMACs", "Table 1", ("clip_b, 32 frames", "mhva+pt"), "macs",
-           off=0.01, note="agrees at 32 frames and one view, perhaps by chance: no other row does. Prefixes are 16 "
+           note="nearest at 32 frames and one view, perhaps by chance: no other row is near. Prefixes are 16 "
            "long here, as frames have 197 tokens; 32 long they make it 588.5"),
     Figure("CM3T, CLIP-B, 32 frames", 754, "GMACs", "Table 1", ("clip_b, 32 frames", "mhva+pt+caa, 2"), "macs",
            note=VIEWS),

@@ -202,3 +202,59 @@ def test_the_ssv2_file_has_the_shapes_of_its_backbone():
     made, report = formats.translate(state, model)
     assert report.layout == "official Swin" and report.plain and not weights.misfits(model.state_dict(), made)
     assert report.mapped == sum(not k.endswith("relative_position_index") for k in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "name, weight, mean",
+    [
+        ("vit_b", "vit_base_patch16_224.dino", 0.485),
+        ("vit_b", "timm/vit_base_patch16_224.mae", 0.485),
+        ("vit_b", "vit_base_patch16_384.augreg_in21k_ft_in1k", 0.5),
+        ("vit_b", "imagenet21k-imagenet1k", 0.5),
+        ("clip_b", "openai", 0.48145466),
+        ("clip_b", "vit_base_patch16_clip_quickgelu_224.metaclip_400m", 0.48145466),
+        ("video_swin_b", "swin_base_patch4_window7_224.ms_in22k", 0.485),
+    ],
+)
+def test_weights_of_timms_bring_the_normalisation_they_were_trained_with(name, weight, mean):
+    image_model = backbones._SPECS[name].get("image_model")
+    assert backbones.names.pixels_of(name, weight, image_model)[0][0] == mean
+
+
+def test_other_weights_tell_no_normalisation(tmp_path):
+    for weight in (None, "default", "someone/vit", "my.pth", tmp_path):
+        assert backbones.names.pixels_of("vit_b", weight, "vit_base_patch16_224") is None
+
+
+@pytest.mark.parametrize(
+    "name, weight, theirs",
+    [
+        ("clip_b", "vit_base_patch16_clip_224.laion2b", "vit_base_patch16_clip"),  # trained with GELU
+        ("vit_b", "vit_small_patch16_224.dino", "vit_small_patch16"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_their_name(name, weight, theirs):
+    with pytest.raises(ValueError, match=f"are of timm's {theirs}, {name} is a .*: wrap theirs, .*{weight}"):
+        backbones.backbone(name, weights=weight)
+
+
+def test_positions_of_frames_of_another_form_are_resampled(tmp_path):
+    """4 x 4 and 2 x 8 tokens are as many, and lie elsewhere; inside a frame, as in a video."""
+    torch.manual_seed(0)
+    square = backbones.backbone("clip_mini", clip=(2, 64, 64))
+    save_file(square.state_dict(), tmp_path / "square.safetensors")
+    flat = backbones.backbone("clip_mini", clip=(2, 32, 128))
+    report = weights.load(flat, tmp_path / "square.safetensors", native=(2, 64, 64))
+    assert len(report.interpolated) == 1 and report.interpolated[0].startswith("pos_embed (1, 17,")
+    assert not torch.equal(flat.pos_embed, square.pos_embed)
+
+
+def test_a_clip_resnet_is_no_clip_vit(tmp_path):
+    save_file({"visual.conv1.weight": torch.zeros(32, 3, 3, 3), "logit_scale": torch.zeros(1)}, tmp_path / "rn50.st")
+    with pytest.raises(weights.WeightsError, match="holds no transformer that is known here"):
+        weights.load(backbones.backbone("clip_mini"), tmp_path / "rn50.st")
+
+
+def test_where_other_weights_ship_the_error_names_them():
+    with pytest.raises(weights.WeightsError, match="no supervised weights ship .*weights='contrastive' .*or make them"):
+        weights.resolve("clip_mini", "default")

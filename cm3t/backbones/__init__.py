@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from cm3t.backbones import names
 from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, as_clip, check
 from cm3t.coerce import nearest
@@ -93,11 +94,15 @@ def backbone(
     `weights` is None (random), "default" (shipped with the package: the mini sizes), the name of published ones
     (`names.NAMED`) or a file of any known layout; `model.loaded` then tells what was mapped, dropped, interpolated
     (it is None with random ones), and a UserWarning that the file has other attention windows.
+    `model.pixels` is the normalisation that weights of timm's were trained with; files and other repositories do not
+    tell theirs, and are taken to have the backbone's usual one.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
-    Raises ValueError for an unknown name, listing the known ones, and for a clip or a number of classes that cannot be;
+    Raises ValueError for an unknown name, listing the known ones, for a clip or a number of classes that cannot be, and
+    for timm's weights of another network;
     WeightsError for weights that do not fit.
     """
     _check_name(name)
+    trained_on = names.pixels_of(name, weights, _SPECS[name].get("image_model"))
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({} if clip is None else {"clip": as_clip(clip)})
     if num_classes is not None and (
@@ -107,7 +112,7 @@ def backbone(
     module, _, maker = spec.pop("make").partition(":")
     pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
-    model.pixels = pixels
+    model.pixels = trained_on or pixels
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
         if model.loaded.window:

@@ -2,8 +2,11 @@
 
 Sources: Dosovitskiy et al., ViT, ICLR 2021; Radford et al., CLIP, ICML 2021. The models are timm's `VisionTransformer`,
 parameter by parameter and name by name; ours are the temporal position embedding and the mean. `clip_b` has the
-QuickGELU that OpenAI's weights were trained with. No file tells its activation: wrap timm's own model for weights
-trained with GELU (LAION's).
+QuickGELU that OpenAI's weights were trained with. No file tells its activation, timm's names do: weights trained with
+GELU (LAION's) are refused by name, and timm's own model can be wrapped.
+
+Frames meet nowhere but in the mean. Plugins stand inside frames too, so that on weights without positions in time
+(all published ones) the model cannot tell the order of frames; full fine-tuning, which trains the positions, can.
 """
 
 import timm

@@ -173,7 +173,7 @@ def _rename(tensors: State, report: Report) -> tuple[State, dict[str, str]]:
     if any(".self_attn.q_proj." in k or k.startswith("vision_model.") for k in tensors):
         report.layout = "Hugging Face CLIP"
         return tensors, theirs
-    if "visual.conv1.weight" in tensors:
+    if "visual.class_embedding" in tensors:  # its ResNets have none
         report.layout = "OpenAI CLIP"
         report.dropped += [k for k in tensors if not k.startswith("visual.")]
         state = _apply(_CLIP, {k: v for k, v in tensors.items() if k.startswith("visual.")}, theirs)
@@ -287,9 +287,9 @@ def _spread(table: Tensor, old: Grid, new: Grid) -> Tensor:
 def _position_grid(rows: int, model: nn.Module, native: Grid | None, image: bool) -> Grid | None:
     """(T, H, W) of position embeddings with so many rows: the published grid, or ours, or ours at another size."""
     t, h, w = model.grid
-    if native is not None and not image:
+    if native is not None:
         published = tuple(n // p for n, p in zip(native, model.patch, strict=True))
-        published = (1, *published[1:]) if model.span == 1 else published
+        published = (1, *published[1:]) if image or model.span == 1 else published
         if math.prod(published) == rows:
             return published
     if rows == t * h * w:

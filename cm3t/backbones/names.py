@@ -73,6 +73,7 @@ def source_of(backbone: str, name: str) -> Source | None:
         return NAMED[backbone][name]
     if Path(name).suffix in _SUFFIXES:
         return None
+    name = name.removeprefix("timm/")  # the hub's folder of timm's models
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] not in "./":
         return Source(repository=name)
     if re.fullmatch(r"\w+\.\w+", name):
@@ -82,8 +83,35 @@ def source_of(backbone: str, name: str) -> Source | None:
             found = get_pretrained_cfg(name)
         except RuntimeError:  # a tag that its model does not have
             return None
-        return Source(timm=name, files=(*FILES, *_OPEN_CLIP)) if found and found.hf_hub_id else None
+        files = tuple(dict.fromkeys((*FILES, *_OPEN_CLIP)))
+        return Source(timm=name, files=files) if found and found.hf_hub_id else None
     return None
+
+
+def pixels_of(backbone: str, weights: str | Path | None, image_model: str | None) -> tuple[tuple, tuple] | None:
+    """Mean and deviation (3 each) of the pixels that timm's weights of this name were trained on; None for others.
+
+    image_model: timm's name of the backbone's network. Raises ValueError for weights of another one: files tell neither
+    an activation nor a normalisation, so that they would load, and mean something else.
+    """
+    named = isinstance(weights, str) and not Path(weights).exists()
+    source = source_of(backbone, weights) if named else None
+    if source is None or not source.timm:
+        return None
+    from timm.models import get_pretrained_cfg
+
+    if weights not in NAMED.get(backbone, {}) and image_model and _network(source.timm) != _network(image_model):
+        raise ValueError(
+            f"weights {weights!r} are of timm's {_network(source.timm)}, {backbone} is a {_network(image_model)}: wrap "
+            f'theirs, cm3t.backbones.wrap(timm.create_model("{source.timm}", pretrained=True), frames=8)'
+        )
+    about = get_pretrained_cfg(source.timm)
+    return tuple(about.mean), tuple(about.std)
+
+
+def _network(model: str) -> str:
+    """timm's name of a network without its tag and the size of its images: vit_base_patch16."""
+    return re.sub(r"_\d+$", "", model.partition(".")[0])
 
 
 def place(backbone: str, name: str, source: Source) -> Path:

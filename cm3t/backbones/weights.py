@@ -37,8 +37,9 @@ def shipped(name: str, protocol: str = "supervised") -> Path:
             f"no weights ship for {name!r}: those that do are of the mini backbones; {remedy(name)}, "
             "or None for random weights"
         )
+    others = f"{remedy(name)}, or make them" if known(name) else "Make them"
     raise WeightsError(
-        f"no {protocol} weights ship for {name!r}. Make them (hours on a CPU, resumable):\n"
+        f"no {protocol} weights ship for {name!r}: {others} (hours on a CPU, resumable):\n"
         f"  python -m cm3t.data.rooms source && python -m cm3t.pretrain --backbone {name} --protocol {protocol}\n"
         f"and put the result at cm3t/weights/{path.name}, or name it: --weights FILE; None is random weights"
     )
