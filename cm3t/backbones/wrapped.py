@@ -20,9 +20,9 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
 
     Features are the image model's before its classifier, averaged over time: the order of frames is lost. Class token,
     registers, layer scale, qk-norm and every pooling of timm's ViT are kept as they are. MHVA's 2 x 2 cells need maps
-    of even sides: give `img_size` where the model's own has none (DINOv2's 518 makes 37 x 37). A Swin takes every plugin
-    but prefix tuning: its windows cannot be opened here. The classifier is left out, and counts in what trainable shares
-    are shares of. The wrapper takes the model over: use it through the wrapper from then on.
+    of even sides: give `img_size` where the model's own has none (DINOv2's 518 makes 37 x 37). A Swin takes all plugins
+    but prefix tuning: its windows cannot be opened here. The classifier is left out, and counts in what trainable
+    shares are shares of. The wrapper takes the model over: use it through the wrapper from then on.
 
     prefix_length  l of prefix tuning; default a twelfth of a frame's tokens, the share that 32 has on Video Swin
 
