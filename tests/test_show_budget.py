@@ -1,5 +1,7 @@
 """The budget's tables say what the records say, and its pictures draw them."""
 
+import json
+
 import matplotlib.pyplot as plt
 import pytest
 
@@ -89,3 +91,17 @@ def test_stages_are_drawn_beside_each_other():
     left, right = show_budget.stages(rows).axes
     assert len(left.patches) == 2 and len(right.patches) == 4
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["MHVA", "PT"]
+
+
+def test_speed_is_told_by_ratio_with_its_aim_and_machine(tmp_path):
+    assert show_budget.speed_table(tmp_path).empty
+    common = {"against": "torchvision", "ratio": 1.5, "low": 1.4, "high": 1.6, "reference": 3.0, "n": 7, "batch": 2}
+    ratios = [
+        common | {"what": "forward", "measure": "time", "ours": 2.0, "target": 1.2, "dtype": "float32"},
+        common | {"what": "step", "measure": "peak memory", "ours": 2048.0, "target": None, "dtype": "float32"},
+    ]
+    about = {"device": "cpu", "threads": 2, "ratios": ratios, "meta_info": {"hardware": {"cpu": "Some CPU"}}}
+    (tmp_path / "speed-cpu-models.json").write_text(json.dumps(about))
+    rows = show_budget.speed_table(tmp_path).to_dict("records")
+    assert [row["ours"] for row in rows] == ["2.00 s", "2.00 GB"] and [row["aim"] for row in rows] == ["1.20", ""]
+    assert rows[0]["lowest to highest"] == "1.40 to 1.60 (n=7)" and rows[0]["on"] == "Some CPU, 2 threads, float32"

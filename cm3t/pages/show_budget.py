@@ -1,16 +1,19 @@
 """Tables and pictures of what methods cost: published counts beside ours, shares, arithmetic, and where parameters sit.
 
 As in `show`: each function draws on a new figure in the house's style and returns it. Counts come from the cost records
-(`published.recorded`) or from `cost.by_stage`; no tensors here. A count is of one clip, one view, forward; a MAC is one
-multiply-accumulate.
+(`published.recorded`) or from `cost.by_stage`, speed from the records of `cm3t.bench`; no tensors here. A count is of
+one clip, one view, forward; a MAC is one multiply-accumulate.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from cm3t.config import records_dir
 from cm3t.pages import figures
 from cm3t.pages.figures import CAA, MHVA, PREFIX, house
 from cm3t.published import Costs, Figure, agrees, derived
@@ -91,6 +94,35 @@ def everywhere_table(costs: Costs) -> pd.DataFrame:
         told = {name: f"{100 * row['share']:.1f} % · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
         rows.append({"method": method} | told)
     return pd.DataFrame(rows)
+
+
+def speed_table(folder: Path | None = None) -> pd.DataFrame:
+    """One row a comparison of `cm3t.bench --save`: reference over ours, so that above 1 ours takes less; by machine.
+
+    folder: of its records; default the published ones. Empty columns where there are none.
+    """
+    rows = []
+    for path in sorted((folder or records_dir("bench")).glob("speed-*.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        hardware = about["meta_info"]["hardware"]
+        machine = f"{hardware['cpu'] if about['device'] == 'cpu' else about['device']}, {about['threads']} threads"
+        for row in about["ratios"]:
+            scale, unit = (1, "s") if row["measure"] == "time" else (1 / 1024, "GB")
+            rows.append(
+                {
+                    "what": row["what"],
+                    "against": row["against"],
+                    "of": row["measure"],
+                    "ratio": f"{row['ratio']:.2f}",
+                    "lowest to highest": f"{row['low']:.2f} to {row['high']:.2f} (n={row['n']})",
+                    "aim": "" if row["target"] is None else f"{row['target']:.2f}",
+                    "ours": f"{row['ours'] * scale:.2f} {unit}",
+                    "clips": row["batch"],
+                    "on": f"{machine}, {row['dtype']}",
+                }
+            )
+    columns = ("what", "against", "of", "ratio", "lowest to highest", "aim", "ours", "clips", "on")
+    return pd.DataFrame(rows, columns=columns)
 
 
 def counters_table(found: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
