@@ -118,6 +118,8 @@ PAPER = (
            note="the same exchange"),
     Figure("one more modality", 5.8, "M parameters", "Sec. 4.4.1", ("video_swin_b", "mhva+pt+caa, 2"), "trainable",
            off=0.01, minus=("video_swin_b", "mhva+pt+caa, 1"), note="with embeddings 1024 wide; 128 wide it is 3.0"),
+    Figure("one more modality, by MMCA", None, "M parameters", "Sec. 3.3", ("video_swin_b", "mhva+pt+mmca, 2"),
+           "trainable", minus=("video_swin_b", "mhva+pt+mmca, 1"), note="the paper says less, and gives no number"),
     Figure("AdaptFormer + PT, Video Swin-B", 357, "GMACs", "Table 1", ("video_swin_b", "adaptformer+pt"), "macs",
            note=f"r = 64 and prefixes add 10, not 76; {VIEWS}"),
     Figure("MHVA + PT, Video Swin-B", 449, "GMACs", "Table 1", ("video_swin_b", "mhva+pt"), "macs",

@@ -98,12 +98,14 @@ def _tuned(side: dict) -> dict:
 
 def _count(claim: Claim) -> Verdict:
     """A published size against the count in the cost records, which ship with the study."""
-    (figure,) = (figure for figure in PAPER if figure.what == claim.counted)
+    known = {figure.what: figure for figure in PAPER}
     try:
         costs = recorded()
     except FileNotFoundError:
         return Verdict(claim, NOT_RUN)
-    return Verdict(claim, AGREES if agrees(figure, costs) else DIFFERS, count=derived(figure, costs))
+    figure, count = known[claim.counted], derived(known[claim.counted], costs)
+    fits = count < derived(known[claim.less_than], costs) if claim.less_than else agrees(figure, costs)
+    return Verdict(claim, AGREES if fits else DIFFERS, count=count)
 
 
 def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
