@@ -133,7 +133,7 @@ PAPER = (
     Figure("MHVA + PT, CLIP-B, 8 frames", 589, "GMACs", "Table 1", ("clip_b", "mhva+pt"),
            note="the row does not say how many frames"),
     Figure("MHVA + PT, CLIP-B, 32 frames", 589, "GMACs", "Table 1", ("clip_b, 32 frames", "mhva+pt"), "macs",
-           note="nearest at 32 frames and one view, perhaps by chance: no other row is near. Prefixes are 16 "
+           off=0.0, note="nearest at 32 frames and one view, perhaps by chance: no other row is near. Prefixes are 16 "
            "long here, as frames have 197 tokens; 32 long they make it 588.5"),
     Figure("CM3T, CLIP-B, 32 frames", 754, "GMACs", "Table 1", ("clip_b, 32 frames", "mhva+pt+caa, 2"), "macs",
            note=VIEWS),
