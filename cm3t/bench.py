@@ -5,10 +5,13 @@ ratios of neighbours. Seconds depend on the machine, ratios much less: tests hol
 """
 
 import argparse
+import ctypes
+import gc
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -60,6 +63,7 @@ def compare(pair: Pair, repeats: int, device: torch.device, batch: int = 1) -> R
 
 def compare_memory(part: str, index: int, name: str, clip: Clip, device: torch.device, batch: int = 1) -> Ratio:
     """Peak memory of pair `index` of a part, each side in a process of its own (allocators hoard)."""
+    _give_back()
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         jobs = [(part, index, name, clip, str(device), batch, side) for side in ("ours", "reference")]
         found = pool.starmap(_peak, jobs, 1)
@@ -103,6 +107,13 @@ def _peak(part: str, index: int, name: str, clip: Clip, device: str, batch: int,
         work()
         work()
     return float(info["peak_memory_mb"]) - held
+
+
+def _give_back() -> None:
+    """Return what the allocator hoards: former comparisons in this process leave no room beside it otherwise."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _wait(device: torch.device) -> None:
