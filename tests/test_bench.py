@@ -40,9 +40,9 @@ def test_attention_is_not_slower_than_torchvisions(monkeypatch, alone):
     monkeypatch.setattr(pairs, "ATTENTIONS", {"stage 3": ((8, 14, 14), 512, 16)})
     forward, frozen, _ = pairs.attention_pairs(CPU, batch=2)
     assert (frozen.what, forward.target) == ("window attention, stage 3, step, frozen", 1.2)
-    for pair in (forward, frozen):
+    for pair, least in ((forward, 1.1), (frozen, 0.9)):
         ratio = bench.compare(pair, 3, CPU, 2)
-        assert ratio.ratio > 0.9 and (ratio.n, ratio.batch) == (3, 2), str(ratio)
+        assert ratio.ratio > least and (ratio.n, ratio.batch) == (3, 2), str(ratio)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_whole_models_keep_their_ratios(place, against, least, alone):
 
 @pytest.mark.slow
 def test_a_plugin_step_takes_less_memory_than_full_fine_tuning():
-    assert bench.compare_memory("models", 3, "video_swin_t", CLIP, CPU).ratio > 1.0
+    assert bench.compare_memory("models", 3, "video_swin_t", CLIP, CPU).ratio > 1.33  # the aim, of video_swin_b
 
 
 def test_the_equal_adapter_has_mhvas_parameters():
