@@ -113,6 +113,8 @@ def test_corrupt_files_say_where_and_what_to_do(tmp_path, data, message):
 def test_another_encoding_can_be_named(tmp_path):
     (tmp_path / "a.srt").write_bytes(SRT.encode("latin-1"))
     assert read_srt(tmp_path / "a.srt", encoding="latin-1") == parse_srt(SRT.encode())
+    assert parse_srt(SRT.encode("utf-8-sig"), encoding="utf-8") == parse_srt(SRT.encode())
+    assert parse_srt(SRT.encode("utf-16"), encoding="utf-16") == parse_srt(SRT.encode())
 
 
 @given(st.one_of(st.binary(max_size=300), st.text("01:,.->\n\r PART1x\0\ufeffé", max_size=200).map(str.encode)))

@@ -115,7 +115,7 @@ def _lines(data: bytes, name: str, encoding: str) -> list[str]:
             f"{name}: line {_line_of(data, error.start)}: byte {error.start} is no {encoding}; give "
             "encoding='latin-1' (or what it was written in), or save it as UTF-8"
         ) from None
-    return re.split("\r\n|\r|\n", text)
+    return re.split("\r\n|\r|\n", text.removeprefix("\ufeff"))
 
 
 def _line_of(data: bytes, place: int) -> int:
