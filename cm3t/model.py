@@ -145,7 +145,8 @@ class CM3T(Stages, Saving, nn.Module):
                 raise
             raise ValueError(
                 f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "
-                "resize or sample them, or build a model for another size with create(..., clip=(T, H, W))"
+                "resize or sample them, or build a model for them: create(..., clip=(T, H, W)), of a wrapped network "
+                "CM3T(wrapped, ..., clip=(T, H, W))"
             ) from error
 
     def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
