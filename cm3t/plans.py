@@ -176,10 +176,11 @@ HARDENED = Variant("CM3T, modality dropout", CM3T.settings | {"modality_dropout"
 MISSING = (CM3T, HARDENED, MMCA, LATE)
 # Reuse: the audio adapters of the kitchen, in the group, whose sound is read alike; with few clips and with all.
 DONOR = MODALITIES[2]
-FEW, FEW_OF = 100, 300  # clips, of about so many
+FEW = 100  # clips
 SCARCE = tuple(
     Variant(
-        f"rooms-group, {n or 'all'} clips", DONOR.settings | {"data": "rooms-group"} | (sized(n, FEW_OF) if n else {})
+        f"rooms-group, {n or 'all'} clips",
+        DONOR.settings | {"data": "rooms-group"} | (sized(n, CLIPS["rooms-group"]) if n else {}),
     )
     for n in (FEW, None)
 )

@@ -212,18 +212,19 @@ def test_the_ssv2_file_has_the_shapes_of_its_backbone():
         ("vit_b", "vit_base_patch16_384.augreg_in21k_ft_in1k", 0.5),
         ("vit_b", "imagenet21k-imagenet1k", 0.5),
         ("clip_b", "openai", 0.48145466),
+        ("clip_b", "vit_base_patch16_clip_224.openai", 0.48145466),
         ("clip_b", "vit_base_patch16_clip_quickgelu_224.metaclip_400m", 0.48145466),
         ("video_swin_b", "swin_base_patch4_window7_224.ms_in22k", 0.485),
     ],
 )
 def test_weights_of_timms_bring_the_normalisation_they_were_trained_with(name, weight, mean):
     image_model = backbones._SPECS[name].get("image_model")
-    assert backbones.names.pixels_of(name, weight, image_model)[0][0] == mean
+    assert backbones.names.pixels_trained_on(name, weight, image_model)[0][0] == mean
 
 
 def test_other_weights_tell_no_normalisation(tmp_path):
     for weight in (None, "default", "someone/vit", "my.pth", tmp_path):
-        assert backbones.names.pixels_of("vit_b", weight, "vit_base_patch16_224") is None
+        assert backbones.names.pixels_trained_on("vit_b", weight, "vit_base_patch16_224") is None
 
 
 @pytest.mark.parametrize(

@@ -98,11 +98,10 @@ def backbone(
     tell theirs, and are taken to have the backbone's usual one.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
     Raises ValueError for an unknown name, listing the known ones, for a clip or a number of classes that cannot be, and
-    for timm's weights of another network;
-    WeightsError for weights that do not fit.
+    for timm's weights of another network; WeightsError for weights that do not fit.
     """
     _check_name(name)
-    trained_on = names.pixels_of(name, weights, _SPECS[name].get("image_model"))
+    trained_on = names.pixels_trained_on(name, weights, _SPECS[name].get("image_model"))
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({} if clip is None else {"clip": as_clip(clip)})
     if num_classes is not None and (

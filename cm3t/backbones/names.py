@@ -88,7 +88,7 @@ def source_of(backbone: str, name: str) -> Source | None:
     return None
 
 
-def pixels_of(backbone: str, weights: str | Path | None, image_model: str | None) -> tuple[tuple, tuple] | None:
+def pixels_trained_on(backbone: str, weights: str | Path | None, image_model: str | None) -> tuple[tuple, tuple] | None:
     """Mean and deviation (3 each) of the pixels that timm's weights of this name were trained on; None for others.
 
     image_model: timm's name of the backbone's network. Raises ValueError for weights of another one: files tell neither
@@ -100,7 +100,8 @@ def pixels_of(backbone: str, weights: str | Path | None, image_model: str | None
         return None
     from timm.models import get_pretrained_cfg
 
-    if weights not in NAMED.get(backbone, {}) and image_model and _network(source.timm) != _network(image_model):
+    usual = {own.hub() for own in NAMED.get(backbone, {}).values()}  # CLIP's own files go by two names, for two GELUs
+    if image_model and source.hub() not in usual and _network(source.timm) != _network(image_model):
         raise ValueError(
             f"weights {weights!r} are of timm's {_network(source.timm)}, {backbone} is a {_network(image_model)}: wrap "
             f'theirs, cm3t.backbones.wrap(timm.create_model("{source.timm}", pretrained=True), frames=8)'
