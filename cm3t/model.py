@@ -262,7 +262,9 @@ class CM3T(Stages, Saving, nn.Module):
         parameters, denominator = reference_parameters(self.backbone)
         own = ((name, p) for name, p in self.named_parameters() if not name.startswith("backbone."))
         heads = sum(p.numel() for name, p in own if in_a_head(name))
-        return Summary(self.backbone.name, self.method.name, parts, heads, parameters, denominator)
+        loaded = self.backbone.loaded
+        said = loaded.line() if loaded and not loaded.plain else ""
+        return Summary(self.backbone.name, self.method.name, parts, heads, parameters, denominator, said)
 
 
 class _NotGiven:
@@ -288,8 +290,8 @@ def create(
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
     caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
-    embeddings are made for it, interpolated where weights bring their own. What a load did, `model.backbone.loaded`
-    tells.
+    embeddings are made for it, interpolated where weights bring their own. What a load did,
+    `model.backbone.loaded` tells, and `model.summary()` where it was more than a copy.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 

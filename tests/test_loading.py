@@ -30,10 +30,12 @@ def test_positions_for_another_clip_are_made_when_weights_are_loaded(name, tmp_p
     loaded = model.backbone.loaded
     assert any(line.startswith(CLIPS[name][0]) for line in loaded.interpolated) and not loaded.plain
     assert "interpolated" in loaded.line() and "\n" not in loaded.line()
+    assert f"weights: {loaded.line()}" in str(model.summary())
     video = torch.randn(1, 3, *clip)
     with torch.no_grad():
         torch.testing.assert_close(model.features(video), whole(video), rtol=0, atol=1e-5)
-    assert cm3t.create(name, method="mhva", weights=None, clip=clip).backbone.loaded is None
+    random = cm3t.create(name, method="mhva", weights=None, clip=clip)
+    assert random.backbone.loaded is None and "weights" not in str(random.summary())
 
 
 def test_the_backbone_that_has_the_files_windows_is_named(tmp_path, monkeypatch):

@@ -61,6 +61,7 @@ class Summary:
     heads: int
     reference: int
     denominator: str
+    weights: str = ""  # what became of the backbone's weights, where not all went in as they were
 
     @property
     def trainable(self) -> int:
@@ -83,4 +84,6 @@ class Summary:
         lines = [title, *(f"  {name:<24}{n:>14,}  {share}".rstrip() for name, n, share in rows)]
         if "backbone" in self.parts:
             lines.append("  a backbone that trains counts as 100 %, though its pretraining head is replaced")
+        if self.weights:
+            lines.append(f"  weights: {self.weights}")
         return "\n".join(lines)
