@@ -26,7 +26,11 @@ says under `Choice:`.
 Importing `cm3t` is light: torch is imported when a name that needs it is first used.
 """
 
+import warnings
 from importlib import import_module
+
+# timm's downloads draw their progress by tqdm, which tells a notebook without ipywidgets so when it is first imported.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __version__ = "0.1.0"
 

@@ -114,6 +114,17 @@ def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]
     return show.in_words(study.compare(frame, variants, against, f"validation.all.{headline}"), headline)
 
 
+def own_runs(runs: pd.DataFrame, profile: str, variants, against: dict[str, plans.Variant] | None = None) -> str:
+    """What the runs that a notebook has just made came to, as markdown: a row a variant, as `study.compare` has them.
+
+    Nothing of `smoke`, which proves that it runs. The runs are of one data set; variants that did not run have no row.
+    """
+    if profile == "smoke":
+        return "Too few clips to say anything: from `quick` upwards your own runs stand here."
+    headline = plans.HEADLINES[runs["data"].iloc[0]]
+    return markdown(show.in_words(study.compare(runs, variants, against or {}, f"validation.all.{headline}"), headline))
+
+
 def runtime_table() -> pd.DataFrame:
     """One row a notebook: minutes in each profile, with the device, as the published executions took them."""
     taken = {name: timings(records_dir(name)) for name in PROFILES}

@@ -203,7 +203,7 @@ def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame
     shown = table.copy()
     for name in table.columns:
         if name == "trainable":
-            shown[name] = [f"{value:,}" if value else "" for value in table[name]]
+            shown[name] = ["" if pd.isna(value) else f"{int(value):,}" for value in table[name]]
         elif name != "method":
             signed = name != "score"
             shown[name] = [v.text(digits, signed) if isinstance(v, Interval) else "" for v in table[name]]
