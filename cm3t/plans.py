@@ -233,7 +233,7 @@ STUDIES = {
         "regime": REGIME,
         "tuning": (CM3T, FULL_CAA, MMCA, LATE, *READINGS[1:], REGIME[2]),
     },
-    "05": {"core": (CM3T, MMCA), "rivals": RIVALS, "readings": READINGS},
+    "05": {"core": RIVALS[:3], "rivals": RIVALS, "readings": READINGS},
     "06": {
         "pictures": AGNOSTIC[2:],
         "core": AGNOSTIC,
@@ -243,7 +243,7 @@ STUDIES = {
     },
     "07": {
         "pictures": (FULL, MHVA_PT),
-        "core": (FULL, MHVA_PT, on(CM3T, "rooms-group"), on(CM3T, "rooms-dyad")),
+        "core": (FULL, MHVA_PT, *(on(v, data) for data in ROOMS[1:] for v in (MHVA_PT, CM3T))),
         **TASKS,
         "others": OTHERS,
         "size": SMALLER,
