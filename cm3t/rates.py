@@ -18,7 +18,17 @@ def tuning_key(settings: Mapping) -> str:
 
 
 def tuned_lr(settings: Mapping, released: Mapping[str, Mapping]) -> float:
-    """The learning rate of settings by name: that of the `released` sweep, else the default of the method's family.
+    """The learning rate of settings by name: that of the `released` sweep, else the default of the method's family."""
+    key = released_key(settings, released)
+    if key:
+        return float(released[key]["lr"])
+    method = parse_method(settings["method"])
+    on_top = bool(settings["side"]) and settings["regime"] != "joint"  # then only modalities train, whatever vision did
+    return UNTUNED_LR["plugins" if on_top else method.trains]
+
+
+def released_key(settings: Mapping, released: Mapping[str, Mapping]) -> str | None:
+    """The entry of the `released` sweep whose rate settings by name take, their own or an inherited one; else None.
 
     What was not tuned itself inherits: a form of attention, a widened adapter, other weights and modalities trained
     apart from the usual; a model that is trained end to end from its vision, whose plugins it trains from the start.
@@ -26,8 +36,4 @@ def tuned_lr(settings: Mapping, released: Mapping[str, Mapping]) -> float:
     joint, method = settings["regime"] == "joint", parse_method(settings["method"])
     usual = {**settings, **RATED}
     tried = [settings, *([usual | {"regime": "joint"}, usual | {"method": method.vision.name}] if joint else [usual])]
-    for each in tried:
-        if entry := released.get(tuning_key(each)):
-            return float(entry["lr"])
-    on_top = bool(settings["side"]) and not joint  # then only modalities train, whatever vision did
-    return UNTUNED_LR["plugins" if on_top else method.trains]
+    return next((key for key in map(tuning_key, tried) if key in released), None)

@@ -20,13 +20,10 @@ from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
 from cm3t.pages.ledger import ledger
+from cm3t.pages.tables import SYNTHETIC, markdown
 from cm3t.records import largest_profile, published, results, timings
 from cm3t.stats import SCORE, Interval, interval, paired, select
 
-SYNTHETIC = (
-    "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
-    "comparable among themselves, not with the paper's numbers."
-)
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
 GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
@@ -55,15 +52,6 @@ SHARES = (
     "Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. Epochs to converge: "
     "all runs anneal their rate over the same epochs, so that these say nothing of speed."
 )
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as GitHub markdown, numbers as they are, nothing for what is missing."""
-    cells = [[str(name) for name in table.columns]]
-    cells += [["" if pd.isna(value) else str(value) for value in row] for row in table.itertuples(index=False)]
-    rule = ["---"] * len(table.columns)
-    lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (cells[0], rule, *cells[1:]))
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def rooms(profile: str) -> pd.DataFrame:
@@ -112,17 +100,6 @@ def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]
     headline = plans.HEADLINES[data]
     against = {f"minus {variants[0].label}": variants[0]}
     return show.in_words(study.compare(frame, variants, against, f"validation.all.{headline}"), headline)
-
-
-def own_runs(runs: pd.DataFrame, profile: str, variants, against: dict[str, plans.Variant] | None = None) -> str:
-    """What the runs that a notebook has just made came to, as markdown: a row a variant, as `study.compare` has them.
-
-    Nothing of `smoke`, which proves that it runs. The runs are of one data set; variants that did not run have no row.
-    """
-    if profile == "smoke":
-        return "Too few clips to say anything: from `quick` upwards your own runs stand here."
-    headline = plans.HEADLINES[runs["data"].iloc[0]]
-    return markdown(show.in_words(study.compare(runs, variants, against or {}, f"validation.all.{headline}"), headline))
 
 
 def runtime_table() -> pd.DataFrame:

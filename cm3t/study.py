@@ -25,7 +25,7 @@ from cm3t.config import (
 from cm3t.methods import parse_method
 from cm3t.paper import CLAIMS
 from cm3t.plans import CONSTANT, HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS, STUDIES, Variant
-from cm3t.rates import tuning_key
+from cm3t.rates import released_key, tuning_key
 from cm3t.records import write_json
 from cm3t.settings import epochs_of
 from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select, settings_of
@@ -182,6 +182,40 @@ def compare(
     return pd.DataFrame(rows, columns=["method", "trainable", "score", *against], dtype=object if absent else None)
 
 
+def rate_source(settings: dict) -> str:
+    """Where a variant's learning rate comes from: "given", "swept" (or that sweep is not finished), "inherited", or
+    "never swept".
+    """
+    if settings.get("lr"):
+        return "given"
+    full = vars(_config("", "full", Variant("", settings), {}, {}))
+    key = released_key(full, released())
+    if key is None:
+        return "never swept"
+    if released()[key].get("due"):
+        return "sweep not finished"
+    return "swept" if key == tuning_key(full) and _conditions(settings) in _swept() else "inherited"
+
+
+@cache
+def _swept() -> set[tuple]:
+    """What the sweep trains, by conditions: what else has the same entry of the tuning inherits."""
+    return {_conditions(v.settings) for groups in STUDIES.values() for v in groups.get("tuning", ())}
+
+
+def rates_in_words(variants: Iterable[Variant]) -> str:
+    """The learning rates of a table's rows and where they come from: `swept: 0.03 (MHVA), 0.001 (CM3T, MMCA)`."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for v in variants:
+        lr = _config("", "full", v, {}, {}).lr
+        found.setdefault(rate_source(v.settings), {}).setdefault(f"{lr:g}", []).append(v.label)
+    parts = (
+        f"{source}: " + ", ".join(f"{lr} ({', '.join(labels)})" for lr, labels in rates.items())
+        for source, rates in found.items()
+    )
+    return "; ".join(parts)
+
+
 def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
     """One row a variant that has run: trained share (% of the backbone) and mean epochs to converge, as text."""
     rows = []
@@ -223,9 +257,9 @@ def verdict(found: Interval | None) -> str:
 
 
 def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
-    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, at_edge, tied}}; means over seeds.
+    """The sweep's winners from its records: {key: {lr, score, tried: {lr: score}, tied, due}}; means over seeds.
 
-    Of rates that are equally good the lowest wins; the others are `tied`.
+    Of rates that are equally good the lowest wins; the others are `tied`. Those still to be tried are `due`.
     """
     tuned = frame[frame["score_split"] == "tune"] if len(frame) else frame
     found = {}
@@ -244,8 +278,8 @@ def best_rates(frame: pd.DataFrame) -> dict[str, dict]:
             "lr": lr,
             "score": tried[lr],
             "tried": {f"{rate:g}": tried[rate] for rate in sorted(tried)},
-            "at_edge": lr in (min(tried), max(tried)),
             "tied": [rate for rate in sorted(tried) if rate != lr and tried[rate] == tried[lr]],
+            "due": sorted(_further(key, tried)),
         }
     return winners
 

@@ -118,6 +118,14 @@ def test_slightly_below_is_not_far_below(study):
     assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.CONTRADICTED
 
 
+def test_a_side_no_better_than_a_constant_decides_nothing(study, make_record, tmp_path):
+    place = tmp_path / "results" / "records" / "card"
+    save_record(make_record("full", score=45.0), place).rename(place / "majority-s0.json")
+    study("full", [("full", 44.0), ("mhva+pt", 47.0)])
+    found = judge(claim("close-to-full-finetuning"), results("full"), "full")
+    assert found.status == ledger.UNDECIDED and found.note.startswith("no better than a constant answer: full;")
+
+
 def test_a_claim_says_which_differences_agree_with_it():
     regions = {
         id: claim(id).region for id in ("caa-beats-mmca", "close-to-full-finetuning", "multilabel-close-to-full")
@@ -126,12 +134,13 @@ def test_a_claim_says_which_differences_agree_with_it():
 
 
 def test_a_note_holds_what_weakens_a_claim(study, monkeypatch):
-    monkeypatch.setattr(ledger, "released", lambda: {"rooms-kitchen/video_swin_mini/pt": {"at_edge": True}})
+    pt = {"rooms-kitchen/video_swin_mini/pt": {"lr": 0.1, "due": [0.3]}}
+    monkeypatch.setattr(plan, "released", lambda: pt)
     study("full", [("pt", 30.0), ("mhva", 50.0), ("linear", 29.9)])
     found = judge(claim("prefix-alone-is-weak"), results("full"), "full")
     assert found.status == ledger.REPRODUCED
     assert found.note.startswith("over the linear probe: +") and "points (n=5)" in found.note
-    assert found.note.endswith("pt's learning rate is the highest or lowest of those tried")
+    assert found.note.endswith("rate of the first side: sweep not finished; rate of the second side: never swept")
 
 
 def test_the_ledger_without_runs_claims_nothing(study):

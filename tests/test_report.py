@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from cm3t import config, plans, report
+from cm3t import config, report
 from cm3t.pages import figures
 from cm3t.plans import RATES
 from cm3t.records import load_all, records_dir, results, save_timing
@@ -110,16 +110,6 @@ def test_a_group_of_variants_is_a_table_against_its_first(published):
     assert not report.group_tables(results("quick"), "02", "ladder")
     assert report._so_far("02", "main", "rooms-kitchen", 4) == "4 of 7 variants have been run. "
     assert report._so_far("02", "main", "rooms-kitchen", 7) == ""
-
-
-def test_ones_own_runs_are_a_table_but_those_of_smoke(published):
-    runs = results("quick")
-    text = report.own_runs(runs, "quick", plans.MAIN, {"minus full": plans.FULL})
-    head, _, *rows = text.splitlines()
-    assert head == "| method | trained parameters | action top-1 (%) | minus full | n |" and len(rows) == len(SCORES)
-    lower = next(row for row in rows if row.startswith("| MHVA + PT |"))  # by about 8 of 50 points
-    assert lower.split(" | ")[3].startswith("-") and float(lower.split(" | ")[3].split(" ±")[0]) < -4
-    assert "|" not in report.own_runs(runs, "smoke", plans.MAIN)
 
 
 def test_colours_are_the_houses():

@@ -186,3 +186,21 @@ def test_headlines_of_the_plans_are_those_of_the_tasks():
         assert (task.headline in plans.LOWER) is not task.higher_is_better
     assert TASKS["pairs"].headline == plans.HEADLINES["epic"]  # the same actions, by a head of their own
     assert {*kinds.values(), "pairs"} == set(TASKS)
+
+
+def test_falling_back_on_vision_is_asked_seed_by_seed(make_record):
+    def run(seed, score, fallen, **more):
+        record = make_record(seed=seed, score=score, **more)
+        if fallen is not None:
+            record.train_info["metrics"]["validation"]["no_side"] = {"action_top1": fallen}
+        return record
+
+    cm3t = {"method": "mhva+pt+caa", "side": ("audio", "flow")}
+    vision = [run(seed, 40.0 + seed, None) for seed in (0, 1)]
+    asked = plans.MHVA_PT, plans.CM3T
+    heard = [run(seed, 50.0, 40.0 + seed, **cm3t) for seed in (0, 1)]
+    assert show_side.falls_back(to_frame(vision + heard), *asked) is True
+    wrong = run(1, 50.0, 40.0, **cm3t)  # what the other seed's vision scored
+    assert show_side.falls_back(to_frame([*vision, heard[0], wrong]), *asked) is False
+    assert show_side.falls_back(to_frame(vision), *asked) is None is show_side.falls_back(EMPTY, *asked)
+    assert show_side.falls_back(to_frame(heard), *asked) is None

@@ -136,7 +136,7 @@ def test_winners_of_the_sweep_are_written_and_used(tmp_path, monkeypatch, make_r
         save_record(record, records_dir("full"))
     winners = plan.release_rates(to_frame(load_all(records_dir("full"))))
     assert len(winners) == len(plans.TUNED)
-    assert winners["rooms-kitchen/video_swin_mini/mhva"]["at_edge"] is True
+    assert winners["rooms-kitchen/video_swin_mini/mhva"]["due"] == [0.3]
     assert winners["rooms-kitchen/video_swin_mini/mhva"]["tied"] == []
     assert json.loads((tmp_path / "results" / "tuning.json").read_text()) == winners
     rates = {c.match_cells: c.lr for c in plan.configs("02", "smoke")}
@@ -163,11 +163,11 @@ def test_the_sweep_goes_on_beyond_a_best_rate_at_its_edge_and_no_further(tmp_pat
 
     scores = dict(zip(plans.RATES, (60.0, 40.0, 30.0, 20.0, 10.0, 5.0), strict=True))
     assert swept() == list(plans.RATES)
-    assert plan.release_rates(made(scores))[key]["at_edge"] and swept() == [1e-4, *plans.RATES]
+    assert plan.release_rates(made(scores))[key]["due"] == [1e-4] and swept() == [1e-4, *plans.RATES]
     scores[1e-4] = 70.0
     assert plan.release_rates(made(scores))[key]["lr"] == 1e-4 and swept() == [3e-5, 1e-4, *plans.RATES]
     scores[3e-5] = 50.0
-    assert not plan.release_rates(made(scores))[key]["at_edge"] and swept() == [3e-5, 1e-4, *plans.RATES]
+    assert plan.release_rates(made(scores))[key]["due"] == [] and swept() == [3e-5, 1e-4, *plans.RATES]
     scores[3e-1] = 99.0  # above the rates that all tried, where nothing spoke for it
     with pytest.raises(ValueError, match="mhva\\+pt: 0.3 is one too many"):
         plan.release_rates(made(scores))
@@ -192,7 +192,7 @@ def test_of_rates_that_tie_the_lowest_wins_and_the_others_are_named(make_record)
     scores = dict(zip(plans.RATES, (30.0, 40.0, 50.0, 50.0, 50.0, 20.0), strict=True))
     made = [make_record(lr=lr, score=score, score_split="tune") for lr, score in scores.items()]
     (winner,) = plan.best_rates(to_frame(made)).values()
-    assert (winner["lr"], winner["tied"], winner["at_edge"]) == (3e-3, [1e-2, 3e-2], False)
+    assert (winner["lr"], winner["tied"], winner["due"]) == (3e-3, [1e-2, 3e-2], [])
 
 
 def test_a_variant_may_name_its_rate():

@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from cm3t.config import PROFILES, RunConfig, released, resolve, results_dir
+from cm3t.pages.tables import frames
 from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
-from cm3t.records import largest_profile, load_run, results
+from cm3t.records import load_run, results
 from cm3t.stats import Interval, paired, select
-from cm3t.study import NOT_RUN, Variant, interaction, verdict
+from cm3t.study import NOT_RUN, Variant, interaction, rate_source, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
-AGREES, DIFFERS = "counted, agrees", "counted, differs"
+AGREES, DIFFERS = "counted, a reading fits", "counted, differs"
 NOT_TESTABLE = "not testable here"
 STATUSES = (REPRODUCED, UNDECIDED, CONTRADICTED, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
-# Where the answer that looks at nothing was scored: two that are no better than it are not close, but both wrong.
+# Where the answer that looks at nothing was scored: of two that are close, one that is no better decides nothing.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
 
@@ -41,9 +42,10 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     """Hold a claim against a table of runs (`records.results`).
 
     Direction reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim
-    says. Contradicted: it lies elsewhere, or two are close that are no better than a constant answer. Undecided: part
-    of it does, seeds are missing, or a learning rate as good as the other side's says otherwise (`tied`). A claim about
-    a size is counted: that agrees with the paper as printed, or differs. One that nothing here can test says so.
+    says. Contradicted: it lies elsewhere. Undecided: part of it does, seeds are missing, a learning rate as good as the
+    other side's says otherwise (`tied`), or two are close of which one is no better than a constant answer. A claim
+    about a size is counted: a reading of the paper, our default, gives it as printed, which supports the reading and
+    not the paper's results; or it differs. One that nothing here can test says so.
     """
     if claim.counted:
         return _count(claim)
@@ -53,8 +55,9 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     if difference is None:
         return Verdict(claim, NOT_RUN)
     found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame))
-    if claim.margin and not _beats_trivial(claim, frame):
-        return replace(found, status=CONTRADICTED)
+    if claim.margin and (failed := _no_better_than_constant(claim, frame)):
+        words = f"no better than a constant answer: {' and '.join(failed)}"
+        return replace(found, note="; ".join(filter(None, (words, found.note))))
     all_found = (difference, *_at_tied_rates(claim, frame).values())
     said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in all_found}
     return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
@@ -75,9 +78,9 @@ def _note(claim: Claim, frame: pd.DataFrame) -> str:
     pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
     found = (_at_tied_rates(claim, frame) | pairs).items()
     words = [f"{what}: {verdict(difference)}" for what, difference in found if difference]
-    for side in (claim.ours, claim.against):
-        if _tuned(side).get("at_edge"):
-            words.append(f"{side['method']}'s learning rate is the highest or lowest of those tried")
+    for place, side in (("first", claim.ours), ("second", claim.against)):
+        if (source := rate_source(side)) not in ("given", "swept"):
+            words.append(f"rate of the {place} side: {source}")
     return "; ".join(words)
 
 
@@ -116,23 +119,26 @@ def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
     return interaction(frame, (ours, against), tuple(beyond), claim.metric)
 
 
-def _beats_trivial(claim: Claim, frame: pd.DataFrame) -> bool:
-    """Are both sides, on average, better than the constant answer that the data's difficulty records hold?"""
+def _no_better_than_constant(claim: Claim, frame: pd.DataFrame) -> list[str]:
+    """The methods of those sides that, on average, do not beat the constant answer in the data's difficulty records."""
     data, metric = claim.ours.get("data", RunConfig.data), claim.metric.rpartition(".")[2]
     paths = sorted((results_dir() / "records").glob(f"{TRIVIAL[data]}-s*.json"))
     found = [load_run(path).train_info["metrics"]["validation"]["all"][metric] for path in paths]
     if not found:
-        return True
+        return []
     constant = sum(found) / len(found)
-    means = [select(frame, **side)[claim.metric].mean() for side in (claim.ours, claim.against)]
-    return max(means) < constant if metric in LOWER else min(means) > constant
+    means = {side["method"]: select(frame, **side)[claim.metric].mean() for side in (claim.ours, claim.against)}
+    return [name for name, mean in means.items() if not (mean < constant if metric in LOWER else mean > constant)]
 
 
 def verdicts(profile: str | None = None) -> list[Verdict]:
-    """All claims judged by the published runs of a profile, by default the largest complete one."""
-    profile = profile or largest_profile()
-    frame = results(profile)
-    return [judge(claim, frame, profile) for claim in CLAIMS]
+    """All claims judged by the published runs of a profile, by default each by the largest that ran both its sides."""
+    found = {profile: results(profile)} if profile else frames()
+    judged = [[judge(claim, frame, name) for name, frame in found.items()] for claim in CLAIMS]
+    return [
+        next((each for each in own if each.difference), own[0] if own else judge(claim, results(), None))
+        for claim, own in zip(CLAIMS, judged, strict=True)
+    ]
 
 
 def ledger(profile: str | None = None) -> pd.DataFrame:
@@ -145,14 +151,13 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
     for judged in verdicts(profile):
         claim, found, count = judged.claim, judged.difference, judged.count
         digits = 3 if claim.unit == "MSE" else 2
+        ours = f"{found.text(digits, signed=True)} {claim.unit} (n={found.n}, {judged.profile})" if found else ""
         rows.append(
             {
                 "claim": claim.says,
                 "where": claim.where,
                 "paper's size (its data)": "" if claim.size is None else f"{claim.size:g} {claim.unit}",
-                "ours (synthetic), paired": f"{found.text(digits, signed=True)} {claim.unit} (n={found.n})"
-                if found
-                else "",
+                "ours (synthetic), paired": ours,
                 "counted here (Video Swin-B)": "" if count is None else f"{count:.1f} {claim.unit}",
                 "status": judged.status,
                 "note": "; ".join(filter(None, (judged.note, claim.why_not))),

@@ -12,7 +12,7 @@ import pandas as pd
 from cm3t.pages.figures import CAA, house, say_if_empty, series
 from cm3t.pages.show import HEADLINES
 from cm3t.plans import LOWER, Variant
-from cm3t.stats import Interval, interval, select
+from cm3t.stats import SCORE, Interval, interval, select
 from cm3t.study import NOT_RUN
 
 COLOURS = {
@@ -90,6 +90,16 @@ def controls_table(
         columns = {f"validation.{subset.format(name) or 'all'}.{metric}": words for subset, words in CONTROLS.items()}
         rows.append({f"{heading}, by modality": name} | _cells(_found(frame, variant, columns), columns, digits))
     return pd.DataFrame(rows)
+
+
+def falls_back(frame: pd.DataFrame, vision: Variant, joined: Variant, metric: str = SCORE) -> bool | None:
+    """Do models without their modalities score what their vision alone scored, in each seed? None if not both ran."""
+    alone, without = metric, metric.replace(".all.", ".no_side.")
+    if not len(frame) or not {alone, without} <= set(frame):
+        return None
+    found = [select(frame, **v.settings).set_index("seed") for v in (vision, joined)]
+    both = pd.concat([found[0][alone], found[1][without]], axis=1, join="inner").dropna()
+    return bool((both[alone] == both[without]).all()) if len(both) else None
 
 
 def scores_table(

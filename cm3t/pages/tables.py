@@ -1,0 +1,133 @@
+"""Tables of a page: published runs, each table from the largest profile that has its rows, and one's own runs."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from cm3t import study
+from cm3t.config import PROFILES, RunConfig
+from cm3t.pages import show, show_side
+from cm3t.plans import HEADLINES, STUDIES, Variant
+from cm3t.records import published, to_frame
+from cm3t.stats import select
+
+SYNTHETIC = (
+    "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
+    "comparable among themselves, not with the paper's numbers."
+)
+TOO_FEW = "Too few clips to say anything: from `quick` upwards your own runs stand here."
+Frames = dict[str, pd.DataFrame]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as GitHub markdown, numbers as they are, nothing for what is missing."""
+    cells = [[str(name) for name in table.columns]]
+    cells += [["" if pd.isna(value) else str(value) for value in row] for row in table.itertuples(index=False)]
+    rule = ["---"] * len(table.columns)
+    lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (cells[0], rule, *cells[1:]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def frames() -> Frames:
+    """The published runs of every profile that has some on validation, the largest profile first."""
+    found = {profile: to_frame(published(profile)) for profile in reversed(PROFILES)}
+    return {profile: frame for profile, frame in found.items() if "validation" in set(frame.get("score_split", ()))}
+
+
+def pick(found: Frames, variants: Iterable[Variant]) -> tuple[str | None, pd.DataFrame]:
+    """The largest profile with at least two of these rows, each with all its seeds; else with one; else the largest.
+
+    A table is of one profile, so that its rows can be compared. (None, an empty frame) where nothing is published.
+    """
+    variants = list(variants)
+    rows = {profile: sum(_is_whole(frame, v, profile) for v in variants) for profile, frame in found.items()}
+    for least in (2, 1, 0):
+        for profile, frame in found.items():
+            if rows[profile] >= least:
+                return profile, frame
+    return None, to_frame([])
+
+
+def _is_whole(frame: pd.DataFrame, variant: Variant, profile: str) -> bool:
+    return set(PROFILES[profile].seeds) <= set(select(frame, **variant.settings)["seed"])
+
+
+def note(profile: str | None, variants: Iterable[Variant]) -> str:
+    """What stands under a table: synthetic, the profile, and where the rows' learning rates come from."""
+    of = f" Profile `{profile}`." if profile else ""
+    return f"{SYNTHETIC}{of} Learning rates, {study.rates_in_words(variants)}."
+
+
+def recorded(
+    found: Frames,
+    variants: Iterable[Variant],
+    against: Iterable[Variant] = (),
+    headline: str = "action_top1",
+    *,
+    epochs: bool = False,
+) -> str:
+    """Published runs of variants as markdown: a row each, differences to `against` paired by seed, and the `note`.
+
+    `epochs` adds those to converge, of all steps together.
+    """
+    variants = list(variants)
+    profile, frame = pick(found, variants)
+    table = _rows(frame, variants, against, headline, absent=True)
+    costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
+    table = table.merge(costs, on="method", how="left").fillna("") if epochs else table
+    return f"{markdown(table)}\n\n{note(profile, variants)}"
+
+
+def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: str, *, absent: bool) -> pd.DataFrame:
+    columns = {f"minus {_short(v)}": v for v in against}
+    table = study.compare(frame, variants, columns, f"validation.all.{headline}", absent=absent)
+    return show.in_words(table, headline)
+
+
+def _short(variant: Variant) -> str:
+    """A label without the data set or the network at its end, which a table of one of them says elsewhere."""
+    words = (variant.settings.get("data"), variant.settings.get("backbone", "").removesuffix("_mini"))
+    head, _, tail = variant.label.rpartition(", ")
+    return head if head and tail in (*words, "swin") else variant.label
+
+
+def own_runs(
+    runs: pd.DataFrame, number: str, profile: str, groups=(), against: Iterable[Variant] = (), roots=None
+) -> str:
+    """What the runs that a notebook has just made came to, as markdown: a table a data set, and CM3T's controls.
+
+    Its rows are those planned variants that ran. Nothing of `smoke`, which proves that it runs.
+    """
+    if profile == "smoke":
+        return TOO_FEW
+    tables = {}
+    for v in _planned(number, profile, groups, roots):
+        if len(runs) and len(select(runs, **v.settings)):
+            tables.setdefault(_data(v, runs), []).append(v)
+    against = study.placed(against, profile, roots)
+    parts = [_own(runs, data, variants, against) for data, variants in tables.items()]
+    return "\n\n".join(parts) or "None of these runs was scored on validation."
+
+
+def _planned(number: str, profile: str, groups, roots: Mapping | None) -> list[Variant]:
+    """The variants of a study's groups, each once."""
+    named = [name for name in study.groups_for(number, profile, groups) if name != "tuning"]
+    return list(dict.fromkeys(v for name in named for v in study.placed(STUDIES[number][name], profile, roots)))
+
+
+def _data(variant: Variant, runs: pd.DataFrame) -> str:
+    """The data set of a variant's runs: its own, or, where it names none, the only one that there is."""
+    only = runs["data"].iloc[0] if runs["data"].nunique() == 1 else RunConfig.data
+    return variant.settings.get("data", only)
+
+
+def _own(runs: pd.DataFrame, data: str, variants: list[Variant], against: Iterable[Variant]) -> str:
+    ran = [v for v in against if _data(v, runs) == data and len(select(runs, **v.settings))]
+    parts = [f"**Your own runs, {data}**", markdown(_rows(runs, variants, ran, HEADLINES[data], absent=False))]
+    heard = next(
+        (v for v in variants if v.settings["method"].endswith("caa") and not v.settings.get("exchanged")), None
+    )
+    if heard:
+        parts += [f"{heard.label} on changed clips, what is left of its gain:"]
+        parts += [markdown(show_side.controls_table(runs, heard, heard.settings["side"], HEADLINES[data]))]
+    return "\n\n".join(parts)

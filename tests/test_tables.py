@@ -1,0 +1,86 @@
+"""Tables of a page: from which profile, at which learning rates, and what one's own runs came to."""
+
+import pytest
+
+from cm3t import plans, study
+from cm3t.pages import tables
+from cm3t.records import results, to_frame
+
+MAIN = [("mhva+pt", 42.0), ("full", 50.0), ("linear", 20.0)]
+PAIR = (plans.MHVA_PT, plans.FULL)
+
+
+@pytest.fixture
+def both(study):
+    """`full` has one of the two rows, `quick` both."""
+    study("full", MAIN[:1])
+    study("quick", MAIN)
+
+
+def test_a_table_is_of_the_largest_profile_with_two_of_its_rows(both):
+    found = tables.frames()
+    assert list(found) == ["full", "quick"]
+    assert tables.pick(found, PAIR)[0] == "quick"
+    assert tables.pick(found, PAIR[:1])[0] == "full"
+    assert tables.pick(found, (plans.PT,))[0] == "full"  # none of them: the largest
+
+
+def test_rows_that_lack_seeds_do_not_count(both, study, make_record):
+    from cm3t.config import records_dir
+    from cm3t.records import save_record
+
+    save_record(make_record("full", score=50.0, method="full", seed=0), records_dir("full"))
+    assert tables.pick(tables.frames(), PAIR)[0] == "quick"
+
+
+def test_nothing_published_is_an_empty_table(study):
+    study("full", [])
+    text = tables.recorded(tables.frames(), PAIR, PAIR[1:])
+    assert text.count("not run yet") == 2 and "Profile" not in text and "synthetic" in text
+
+
+def test_a_recorded_table_says_its_profile_and_rates(both):
+    text = tables.recorded(tables.frames(), PAIR, (plans.FULL,))
+    assert "| minus full fine-tuning | n |" in text and "Profile `quick`" in text
+    assert text.endswith("Learning rates, never swept: 0.001 (MHVA + PT), 0.0003 (full fine-tuning).")
+
+
+def test_where_a_rate_comes_from(monkeypatch):
+    key = "rooms-kitchen/video_swin_mini/mhva+pt"
+    monkeypatch.setattr(study, "released", lambda: {key: {"lr": 3e-2, "due": []}})
+    sources = [study.rate_source(v.settings) for v in (plans.MHVA_PT, plans.ACTIVATION[1], plans.FULL, plans.SECOND)]
+    assert sources == ["swept", "inherited", "never swept", "given"]
+    monkeypatch.setattr(study, "released", lambda: {key: {"lr": 3e-2, "due": [0.1]}})
+    assert study.rate_source(plans.MHVA_PT.settings) == "sweep not finished"
+
+
+def test_ones_own_runs_are_a_table_but_those_of_smoke(both):
+    runs = results("quick")
+    text = tables.own_runs(runs, "02", "quick", against=(plans.FULL, plans.PT))
+    title, _, head, _, *rows = text.splitlines()
+    assert title == "**Your own runs, rooms-kitchen**" and "minus full fine-tuning | n |" in head and len(rows) == 3
+    lower = next(row for row in rows if row.startswith("| MHVA + PT |"))  # by about 8 of 50 points
+    assert float(lower.split(" | ")[3].split(" ±")[0]) < -4
+    assert tables.own_runs(runs, "02", "smoke") == tables.TOO_FEW
+    assert tables.own_runs(to_frame([]), "02", "quick") == "None of these runs was scored on validation."
+
+
+def test_ones_own_modalities_stand_beside_their_controls(make_record):
+    sides = {"method": "mhva+pt+caa", "side": ("audio", "flow")}
+    made = [make_record("quick", **kind, seed=seed) for kind in ({"method": "mhva+pt"}, sides) for seed in (0, 1)]
+    for record in made[2:]:
+        subsets = record.train_info["metrics"]["validation"]
+        subsets |= {name: subsets["all"] for name in ("no_audio", "shuffled_audio", "muted_audio")}
+    text = tables.own_runs(to_frame(made), "04", "quick", against=(plans.MHVA_PT,))
+    assert "| CM3T |" in text and "| audio | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 |" in text
+    assert "| flow | 40.0 ± 0.0 | not run yet |" in text
+
+
+def test_one_sets_rows_go_into_one_table(make_record):
+    """The rooms differ in their measure; a real set that no variant names is the only one there is."""
+    group = make_record("quick", method="mhva+pt", data="rooms-group")
+    group.train_info["metrics"]["validation"]["all"]["map"] = 33.0
+    text = tables.own_runs(to_frame([make_record("quick", method="mhva+pt"), group]), "07", "quick")
+    assert "Your own runs, rooms-kitchen" in text and "Your own runs, rooms-group" in text and "macro mAP" in text
+    epic = to_frame([make_record("quick", method="mhva+pt", data="epic")])
+    assert "Your own runs, epic" in tables.own_runs(epic, "02", "quick")
