@@ -182,8 +182,11 @@ def save_table(table: pd.DataFrame, path: Path, title: str, note: str) -> list[P
 
 
 def write_all(profile: str | None = None) -> list[Path]:
-    """Every table and figure of a profile, by default the largest complete one, and the README's blocks."""
-    profile = profile or largest_profile()
+    """Every table and figure of a profile, by default the largest complete one, the ledger and the README's blocks.
+
+    Without a profile the ledger judges each claim by the largest one that ran both its sides.
+    """
+    claims, profile = ledger(profile), profile or largest_profile()
     made = []
     if profile:
         frame, note = rooms(profile), footer(profile)
@@ -205,7 +208,7 @@ def write_all(profile: str | None = None) -> list[Path]:
         pictures = config.results_dir() / "figures" / profile
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
     made += figures.save_figure(show.figure_2(), config.results_dir() / "figures" / "cm3t")
-    made += save_table(ledger(profile), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
+    made += save_table(claims, config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
     return [*made, write_readme()]
 
 
@@ -238,7 +241,7 @@ def readme_blocks() -> dict[str, str]:
             f"Paired by seed, {'; '.join(headline)}; [more](results/tables/{profile}/02_differences.md)."
             if headline
             else "",
-            f"Of the paper's claims: {_tally(ledger(profile)['status'])}.",
+            f"Of the paper's claims: {_tally(ledger()['status'])}.",
             note,
         ]
         blocks["results"] = "\n\n".join(part for part in parts if part)

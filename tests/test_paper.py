@@ -118,6 +118,19 @@ def test_slightly_below_is_not_far_below(study):
     assert judge(claim("close-to-full-finetuning"), results("full"), "full").status == ledger.CONTRADICTED
 
 
+def test_a_claim_is_judged_by_the_largest_profile_that_ran_both_its_sides(study):
+    study("quick", [("full", 50.0), ("mhva+pt", 48.0), ("mhva", 47.0)])
+    study("full", [("full", 50.0), ("mhva+pt", 48.0)])
+    found = {each.claim.id: each for each in ledger.verdicts()}
+    assert found["close-to-full-finetuning"].profile == "full"
+    assert found["prefix-helps-mhva"].profile == "quick" and found["prefix-helps-mhva"].status == ledger.UNDECIDED
+    assert found["caa-beats-mmca"].status == ledger.NOT_RUN
+    table = ledger.ledger().set_index("claim")["ours (synthetic), paired"]
+    assert table[claim("prefix-helps-mhva").says].endswith("points (n=2, quick)")
+    named = {each.claim.id: each for each in ledger.verdicts("full")}
+    assert named["prefix-helps-mhva"].status == ledger.NOT_RUN
+
+
 def test_a_side_no_better_than_a_constant_decides_nothing(study, make_record, tmp_path):
     place = tmp_path / "results" / "records" / "card"
     save_record(make_record("full", score=45.0), place).rename(place / "majority-s0.json")

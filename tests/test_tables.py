@@ -45,6 +45,11 @@ def test_a_recorded_table_says_its_profile_and_rates(both):
     assert text.endswith("Learning rates, never swept: 0.001 (MHVA + PT), 0.0003 (full fine-tuning).")
 
 
+def test_table_4_has_shares_and_epochs(both):
+    head = tables.recorded(tables.frames(), PAIR, epochs=True).splitlines()[0]
+    assert head == "| method | action top-1 (%) | trained (%) | epochs to converge | n |"
+
+
 def test_where_a_rate_comes_from(monkeypatch):
     key = "rooms-kitchen/video_swin_mini/mhva+pt"
     monkeypatch.setattr(study, "released", lambda: {key: {"lr": 3e-2, "due": []}})

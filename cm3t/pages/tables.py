@@ -68,13 +68,15 @@ def recorded(
 ) -> str:
     """Published runs of variants as markdown: a row each, differences to `against` paired by seed, and the `note`.
 
-    `epochs` adds those to converge, of all steps together.
+    `epochs` puts trained shares and the epochs to converge, of all steps together, in the place of parameters.
     """
     variants = list(variants)
     profile, frame = pick(found, variants)
     table = _rows(frame, variants, against, headline, absent=True)
-    costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
-    table = table.merge(costs, on="method", how="left").fillna("") if epochs else table
+    if epochs:
+        costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
+        table = table.drop(columns="trained parameters").merge(costs, on="method", how="left").fillna("")
+        table["n"] = table.pop("n")  # last, as everywhere
     return f"{markdown(table)}\n\n{note(profile, variants)}"
 
 
