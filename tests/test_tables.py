@@ -50,6 +50,19 @@ def test_table_4_has_shares_and_epochs(both):
     assert head == "| method | action top-1 (%) | trained (%) | epochs to converge | n |"
 
 
+def test_a_first_step_that_was_made_again_is_said(make_record):
+    def page(fallen):
+        heard = make_record(score=50.0, method="mhva+pt+caa", side=("audio", "flow"))
+        heard.train_info["metrics"]["validation"]["no_side"] = {"action_top1": fallen}
+        return tables.recorded({"smoke": to_frame([make_record(score=40.0), heard])}, (plans.MHVA_PT, plans.CM3T))
+
+    assert page(38.5).endswith(
+        "that were made again on another processor, where the same seed rounds otherwise: "
+        "without its modalities it scores 38.5."
+    )
+    assert "made again" not in page(40.0)
+
+
 def test_where_a_rate_comes_from(monkeypatch):
     key = "rooms-kitchen/video_swin_mini/mhva+pt"
     monkeypatch.setattr(study, "released", lambda: {key: {"lr": 3e-2, "due": []}})

@@ -9,7 +9,7 @@ from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import show, show_side
 from cm3t.plans import HEADLINES, STUDIES, Variant
 from cm3t.records import published, to_frame
-from cm3t.stats import select
+from cm3t.stats import interval, select
 
 SYNTHETIC = (
     "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
@@ -77,7 +77,24 @@ def recorded(
         costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
         table = table.drop(columns="trained parameters").merge(costs, on="method", how="left").fillna("")
         table["n"] = table.pop("n")  # last, as everywhere
-    return f"{markdown(table)}\n\n{note(profile, variants)}"
+    return f"{markdown(table)}\n\n{note(profile, variants)}{_other_start(frame, variants, headline)}"
+
+
+def _other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:
+    """A sentence where modalities were joined to other runs of vision than the row of vision has; else nothing."""
+    plain = {"method", "data", "backbone", "weights"}
+    vision = next((v for v in variants if v.settings["method"] == "mhva+pt" and v.settings.keys() <= plain), None)
+    metric = f"validation.all.{headline}"
+    heard = [v for v in variants if v.settings["method"] == "mhva+pt+caa" and "regime" not in v.settings]
+    apart = (v for v in heard if vision and show_side.falls_back(frame, vision, v, metric) is False)
+    joined = next(apart, None)
+    if joined is None:
+        return ""
+    without = interval(select(frame, **joined.settings)[metric.replace(".all.", ".no_side.")])
+    return (
+        f" {joined.label} started from runs of {vision.label} that were made again on another processor, where the same"
+        f" seed rounds otherwise: without its modalities it scores {without.text(show.HEADLINES[headline][1])}."
+    )
 
 
 def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: str, *, absent: bool) -> pd.DataFrame:
