@@ -180,4 +180,4 @@ def test_every_number_of_the_ledger_has_its_unit_and_each_kind_its_column():
     numbers = table[[name for name in table if name.startswith(("paper", "ours", "counted"))]].to_numpy()
     assert numbers.shape == (len(CLAIMS), 3) and not any(ours and count for _, ours, count in numbers)
     for cell in filter(None, numbers.ravel()):
-        assert re.sub(r" \(n=\d+\)$", "", cell).split(" ", 1)[1].endswith(tuple(paper.UNITS.values())), cell
+        assert re.sub(r" \(n=\d+, \w+\)$", "", cell).split(" ", 1)[1].endswith(tuple(paper.UNITS.values())), cell
