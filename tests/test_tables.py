@@ -3,8 +3,9 @@
 import pytest
 
 from cm3t import plans, study
+from cm3t.config import records_dir
 from cm3t.pages import tables
-from cm3t.records import results, to_frame
+from cm3t.records import results, save_record, to_frame
 
 MAIN = [("mhva+pt", 42.0), ("full", 50.0), ("linear", 20.0)]
 PAIR = (plans.MHVA_PT, plans.FULL)
@@ -25,10 +26,7 @@ def test_a_table_is_of_the_largest_profile_with_two_of_its_rows(both):
     assert tables.pick(found, (plans.PT,))[0] == "full"  # none of them: the largest
 
 
-def test_rows_that_lack_seeds_do_not_count(both, study, make_record):
-    from cm3t.config import records_dir
-    from cm3t.records import save_record
-
+def test_rows_that_lack_seeds_do_not_count(both, make_record):
     save_record(make_record("full", score=50.0, method="full", seed=0), records_dir("full"))
     assert tables.pick(tables.frames(), PAIR)[0] == "quick"
 

@@ -14,7 +14,7 @@ from cm3t.paper import CLAIMS, LATER, Claim
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
-from cm3t.records import load_run, results
+from cm3t.records import load_run, results, to_frame
 from cm3t.stats import Interval, paired, select
 from cm3t.study import NOT_RUN, Variant, interaction, rate_source, verdict
 
@@ -134,11 +134,13 @@ def _no_better_than_constant(claim: Claim, frame: pd.DataFrame) -> list[str]:
 def verdicts(profile: str | None = None) -> list[Verdict]:
     """All claims judged by the published runs of a profile, by default each by the largest that ran both its sides."""
     found = {profile: results(profile)} if profile else frames()
-    judged = [[judge(claim, frame, name) for name, frame in found.items()] for claim in CLAIMS]
-    return [
-        next((each for each in own if each.difference), own[0] if own else judge(claim, results(), None))
-        for claim, own in zip(CLAIMS, judged, strict=True)
-    ]
+    return [_largest(claim, found) for claim in CLAIMS]
+
+
+def _largest(claim: Claim, found: dict[str, pd.DataFrame]) -> Verdict:
+    """By the first of the profiles that has a difference to show; counts and what has not run need none."""
+    judged = (judge(claim, frame, name) for name, frame in found.items() if claim.ours)
+    return next((each for each in judged if each.difference), judge(claim, to_frame([]), None))
 
 
 def ledger(profile: str | None = None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from cm3t import study
 from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import show, show_side
-from cm3t.plans import HEADLINES, STUDIES, Variant
+from cm3t.plans import HEADLINES, NETWORKS, STUDIES, Variant
 from cm3t.records import published, to_frame
 from cm3t.stats import interval, select
 
@@ -105,9 +105,8 @@ def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: s
 
 def _short(variant: Variant) -> str:
     """A label without the data set or the network at its end, which a table of one of them says elsewhere."""
-    words = (variant.settings.get("data"), variant.settings.get("backbone", "").removesuffix("_mini"))
     head, _, tail = variant.label.rpartition(", ")
-    return head if head and tail in (*words, "swin") else variant.label
+    return head if tail in (variant.settings.get("data"), *NETWORKS) and head else variant.label
 
 
 def own_runs(
