@@ -204,13 +204,13 @@ def _swept() -> set[tuple]:
 
 
 def rates_in_words(variants: Iterable[Variant]) -> str:
-    """The learning rates of a table's rows and where they come from: `swept: 0.03 (MHVA), 0.001 (CM3T, MMCA)`."""
+    """The learning rates of a table's rows and where they come from: `swept: 0.03 (MHVA), 0.001 (CM3T; MMCA)`."""
     found: dict[str, dict[str, list[str]]] = {}
     for v in variants:
         lr = _config("", "full", v, {}, {}).lr
         found.setdefault(rate_source(v.settings), {}).setdefault(f"{lr:g}", []).append(v.label)
     parts = (
-        f"{source}: " + ", ".join(f"{lr} ({', '.join(labels)})" for lr, labels in rates.items())
+        f"{source}: " + ", ".join(f"{lr} ({'; '.join(labels)})" for lr, labels in rates.items())
         for source, rates in found.items()
     )
     return "; ".join(parts)

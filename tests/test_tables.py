@@ -1,5 +1,6 @@
 """Tables of a page: from which profile, at which learning rates, and what one's own runs came to."""
 
+import pandas as pd
 import pytest
 
 from cm3t import plans, study
@@ -9,6 +10,10 @@ from cm3t.records import results, save_record, to_frame
 
 MAIN = [("mhva+pt", 42.0), ("full", 50.0), ("linear", 20.0)]
 PAIR = (plans.MHVA_PT, plans.FULL)
+
+
+def spaced(text):
+    return text.replace("\u00a0", " ")
 
 
 @pytest.fixture
@@ -34,7 +39,18 @@ def test_rows_that_lack_seeds_do_not_count(both, make_record):
 def test_nothing_published_is_an_empty_table(study):
     study("full", [])
     text = tables.recorded(tables.frames(), PAIR, PAIR[1:])
-    assert text.count("not run yet") == 2 and "Profile" not in text and "synthetic" in text
+    assert text.endswith(" Not run yet: MHVA + PT; full fine-tuning.") and "Profile" not in text and "synthetic" in text
+
+
+def test_what_has_not_run_has_no_row_and_no_column_and_is_named_below(both):
+    variants = (*PAIR, plans.PT, plans.LONGER)
+    text = tables.recorded(tables.frames(), variants, (plans.FULL, plans.LONGER))
+    assert "| minus full fine-tuning | n |" in text and text.count("twice as long") == 1 and "| PT |" not in text
+    assert text.endswith("Not run yet: PT; MHVA + PT, twice as long.")
+
+
+def test_an_interval_is_not_broken_over_lines():
+    assert tables.markdown(pd.DataFrame({"score": ["1.0 ± 0.5"]})).endswith("| 1.0\u00a0±\u00a00.5 |")
 
 
 def test_a_recorded_table_says_its_profile_and_rates(both):
@@ -76,7 +92,7 @@ def test_ones_own_runs_are_a_table_but_those_of_smoke(both):
     title, _, head, _, *rows = text.splitlines()
     assert title == "**Your own runs, rooms-kitchen**" and "minus full fine-tuning | n |" in head and len(rows) == 3
     lower = next(row for row in rows if row.startswith("| MHVA + PT |"))  # by about 8 of 50 points
-    assert float(lower.split(" | ")[3].split(" ±")[0]) < -4
+    assert float(lower.split(" | ")[3].split("\u00a0±")[0]) < -4
     assert tables.own_runs(runs, "02", "smoke") == tables.TOO_FEW
     assert tables.own_runs(to_frame([]), "02", "quick") == "None of these runs was scored on validation."
 
@@ -88,8 +104,8 @@ def test_ones_own_modalities_stand_beside_their_controls(make_record):
         subsets = record.train_info["metrics"]["validation"]
         subsets |= {name: subsets["all"] for name in ("no_audio", "shuffled_audio", "muted_audio")}
     text = tables.own_runs(to_frame(made), "04", "quick", against=(plans.MHVA_PT,))
-    assert "| CM3T |" in text and "| audio | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 |" in text
-    assert "| flow | 40.0 ± 0.0 | not run yet |" in text
+    assert "| CM3T |" in text and "| audio | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 | 40.0 ± 0.0 |" in spaced(text)
+    assert "| flow | 40.0 ± 0.0 | not run yet |" in spaced(text)
 
 
 def test_one_sets_rows_go_into_one_table(make_record):

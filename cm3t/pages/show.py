@@ -208,7 +208,7 @@ def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame
             signed = name != "score"
             shown[name] = [v.text(digits, signed) if isinstance(v, Interval) else "" for v in table[name]]
     if "score" in table:
-        shown["n"] = [found.n if found else NOT_RUN for found in table["score"]]
+        shown["n"] = [found.n for found in table["score"]]
     return shown.rename(columns={"trainable": "trained parameters", "score": heading})
 
 

@@ -105,14 +105,13 @@ def falls_back(frame: pd.DataFrame, vision: Variant, joined: Variant, metric: st
 def scores_table(
     frame: pd.DataFrame, variants: tuple[Variant, ...], columns: Mapping[str, str], digits: int | None = None
 ) -> pd.DataFrame:
-    """One row a variant, a column a score {column of the records: its words}: mean ± 95 %, and n; as text."""
+    """One row a variant that has run, a column a score {column of the records: its words}: mean ± 95 %; as text."""
     rows = []
     for variant in variants:
-        found = _found(frame, variant, columns)
-        cells = _cells(found, columns, digits) if found else dict.fromkeys(columns.values(), "")
-        n = max((each.n for each in found.values()), default=NOT_RUN)
-        rows.append({"design": variant.label} | cells | {"n": n})
-    return pd.DataFrame(rows)
+        if found := _found(frame, variant, columns):
+            n = max(each.n for each in found.values())
+            rows.append({"design": variant.label} | _cells(found, columns, digits) | {"n": n})
+    return pd.DataFrame(rows, columns=["design", *columns.values(), "n"])
 
 
 def _found(frame: pd.DataFrame, variant: Variant, columns: Iterable[str]) -> dict[str, Interval]:

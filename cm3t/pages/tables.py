@@ -20,9 +20,10 @@ Frames = dict[str, pd.DataFrame]
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table as GitHub markdown, numbers as they are, nothing for what is missing."""
+    """A table as GitHub markdown, numbers as they are, nothing for what is missing; no line breaks in an interval."""
     cells = [[str(name) for name in table.columns]]
     cells += [["" if pd.isna(value) else str(value) for value in row] for row in table.itertuples(index=False)]
+    cells = [[cell.replace(" ± ", "\u00a0±\u00a0") for cell in row] for row in cells]
     rule = ["---"] * len(table.columns)
     lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (cells[0], rule, *cells[1:]))
     return "\n".join(f"| {line} |" for line in lines)
@@ -52,10 +53,18 @@ def _is_whole(frame: pd.DataFrame, variant: Variant, profile: str) -> bool:
     return set(PROFILES[profile].seeds) <= set(select(frame, **variant.settings)["seed"])
 
 
-def note(profile: str | None, variants: Iterable[Variant]) -> str:
-    """What stands under a table: synthetic, the profile, and where the rows' learning rates come from."""
-    of = f" Profile `{profile}`." if profile else ""
-    return f"{SYNTHETIC}{of} Learning rates, {study.rates_in_words(variants)}."
+def note(profile: str | None, frame: pd.DataFrame, variants: Iterable[Variant]) -> str:
+    """What stands under a table: synthetic, the profile, where the rows' learning rates come from, what has no row."""
+    variants = list(variants)
+    ran = [v for v in variants if _ran(frame, v)]
+    found = [SYNTHETIC, f"Profile `{profile}`."] if profile else [SYNTHETIC]
+    found += [f"Learning rates, {study.rates_in_words(ran)}."] if ran else []
+    missing = [v.label for v in variants if v not in ran]
+    return " ".join(found + ([f"{study.NOT_RUN.capitalize()}: {'; '.join(missing)}."] if missing else []))
+
+
+def _ran(frame: pd.DataFrame, variant: Variant) -> bool:
+    return bool(len(frame)) and bool(len(select(frame, **variant.settings)))
 
 
 def recorded(
@@ -68,16 +77,20 @@ def recorded(
 ) -> str:
     """Published runs of variants as markdown: a row each, differences to `against` paired by seed, and the `note`.
 
+    What has not run has no row, and no column where it is run against: the note tells of it.
     `epochs` puts trained shares and the epochs to converge, of all steps together, in the place of parameters.
     """
     variants = list(variants)
     profile, frame = pick(found, variants)
-    table = _rows(frame, variants, against, headline, absent=True)
+    told = note(profile, frame, variants) + _other_start(frame, variants, headline)
+    if not any(_ran(frame, v) for v in variants):
+        return told
+    table = _rows(frame, variants, against, headline)
     if epochs:
         costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
-        table = table.drop(columns="trained parameters").merge(costs, on="method", how="left").fillna("")
+        table = table.drop(columns="trained parameters").merge(costs, on="method", how="left")
         table["n"] = table.pop("n")  # last, as everywhere
-    return f"{markdown(table)}\n\n{note(profile, variants)}{_other_start(frame, variants, headline)}"
+    return f"{markdown(table)}\n\n{told}"
 
 
 def _other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:
@@ -97,9 +110,9 @@ def _other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) ->
     )
 
 
-def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: str, *, absent: bool) -> pd.DataFrame:
-    columns = {f"minus {_short(v)}": v for v in against}
-    table = study.compare(frame, variants, columns, f"validation.all.{headline}", absent=absent)
+def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: str) -> pd.DataFrame:
+    columns = {f"minus {_short(v)}": v for v in against if _ran(frame, v)}
+    table = study.compare(frame, variants, columns, f"validation.all.{headline}")
     return show.in_words(table, headline)
 
 
@@ -120,7 +133,7 @@ def own_runs(
         return TOO_FEW
     tables = {}
     for v in _planned(number, profile, groups, roots):
-        if len(runs) and len(select(runs, **v.settings)):
+        if _ran(runs, v):
             tables.setdefault(_data(v, runs), []).append(v)
     against = study.placed(against, profile, roots)
     parts = [_own(runs, data, variants, against) for data, variants in tables.items()]
@@ -140,8 +153,8 @@ def _data(variant: Variant, runs: pd.DataFrame) -> str:
 
 
 def _own(runs: pd.DataFrame, data: str, variants: list[Variant], against: Iterable[Variant]) -> str:
-    ran = [v for v in against if _data(v, runs) == data and len(select(runs, **v.settings))]
-    parts = [f"**Your own runs, {data}**", markdown(_rows(runs, variants, ran, HEADLINES[data], absent=False))]
+    own = [v for v in against if _data(v, runs) == data]
+    parts = [f"**Your own runs, {data}**", markdown(_rows(runs, variants, own, HEADLINES[data]))]
     heard = next(
         (v for v in variants if v.settings["method"].endswith("caa") and not v.settings.get("exchanged")), None
     )
