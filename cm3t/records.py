@@ -52,6 +52,13 @@ class Record:
         """ok, failed or cancelled."""
         return self.train_info["status"]
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """What the run rests on beside its settings: its data, its weights, and the settings of its first step."""
+        first = next((step["run_id"] for step in self.train_info.get("steps", ()) if "run_id" in step), None)
+        found = {"vision": first.rsplit("--", 1)[-1]} if first else {}
+        return found | self.meta_info.get("digests", {})
+
 
 def new_record(config: RunConfig, train_info: dict, meta_info: dict) -> Record:
     """A record of a run of `config`, stamped with the time; `train_info` needs a status of STATUSES."""
@@ -135,11 +142,10 @@ def load_run(path: Path | str) -> Record:
 
 
 def find_record(folder: Path | str, hash: str, **digests: str) -> Record | None:
-    """The finished run with this configuration hash (and data=, weights= digests), or None: then run it."""
+    """The finished run with this configuration hash (and data=, weights=, vision= digests), or None: then run it."""
     for path in sorted(Path(folder).glob(f"*--{hash}.json")):
         record = load_run(path)
-        known = record.meta_info.get("digests", {})
-        if record.status == "ok" and all(known.get(name) == value for name, value in digests.items()):
+        if record.status == "ok" and digests.items() <= record.digests.items():
             return record
     return None
 

@@ -229,7 +229,7 @@ def publish(profile: str, studies: list[str] | None = None) -> int:
     for record in load_all(local) if profile != "smoke" else []:
         if record.run_info["study"] not in (studies or planned):
             continue
-        if find_record(public, record.run_info["config_hash"], **record.meta_info.get("digests", {})) is None:
+        if find_record(public, record.run_info["config_hash"], **record.digests) is None:
             save_record(_without_paths(record), public)
             moved += 1
         (local / f"{record.run_id}.json").unlink()

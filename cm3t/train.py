@@ -258,10 +258,15 @@ def folder_of(config: RunConfig, out: Path | str | None) -> Path:
 
 
 def digests(config: RunConfig, out: Path | str | None = None) -> dict[str, str]:
-    """What the data and the weights of a run are, and what its modalities start from, in a few digits each."""
+    """What the data and the weights of a run are, and what it starts from, in a few digits each.
+
+    The first step counts by its settings: at another learning rate of vision, what stands on it is another run.
+    """
     found = {"data": open_sets(config)["train"].digest, "weights": "random"}
     if config.weights and config.plugins.trains != "scratch":
         found["weights"] = weights.digest(weights.resolve(config.backbone, config.weights))
+    if has_first_step(config):
+        found["vision"] = config_hash(vision_run(config))
     if files := steps.init_files(config, folder_of(config, out)):
         found["init"] = " ".join(f"{name}:{weights.digest(path)}" for name, path in sorted(files.items()))
     return found

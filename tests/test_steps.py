@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from toys import Behaviours, Dark, Toy, Traits, clip_set, quiet, small_world
 
 from cm3t import train
-from cm3t.config import ConfigError, local_dir, resolve, run_id, vision_run
+from cm3t.config import ConfigError, config_hash, local_dir, resolve, run_id, vision_run
+from cm3t.rates import tuning_key
 from cm3t.records import load_run
 from cm3t.training import loop, sets, steps
 from cm3t.training.controls import others, shuffled
@@ -224,6 +225,18 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
     again = ran(seed=2)
     file_of(donor, "audio").write_bytes(file_of(again, "audio").read_bytes())
     assert train.finished(config) is None
+
+
+@slow
+def test_a_run_on_vision_at_another_learning_rate_is_another_run(monkeypatch):
+    config = settings()
+    record = train.run(config, log=quiet)
+    assert train.finished(config) == record and record.digests["vision"] == config_hash(vision_run(config))
+    key = tuning_key(vars(vision_run(config)))
+    monkeypatch.setattr("cm3t.config.released", lambda: {key: {"lr": 0.02}})
+    assert train.finished(config) is None
+    again = train.run(config, log=quiet)
+    assert again.run_id == record.run_id and again.digests["vision"] != record.digests["vision"]
 
 
 @slow
