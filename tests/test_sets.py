@@ -161,6 +161,10 @@ def test_shuffled_traits_are_another_persons():
     source = shuffled(clips, "audio").side["audio"][:, 0, 0].int().tolist()
     assert sorted(source) == list(range(16))
     assert all(clips.groups[i] != clips.groups[j] for i, j in enumerate(source))
+    pairs = [
+        {(clips.groups[i], clips.groups[j]) for i, j in enumerate(others(clips, seed).tolist())} for seed in range(9)
+    ]
+    assert len(set.union(*pairs)) > 2 * len(pairs[0]), "each draw has its own pairs of people"
 
 
 def test_dropping_by_share_and_by_chance():

@@ -42,21 +42,24 @@ def silence(name: str, tokens: Tensor) -> Tensor:
 def others(clips: ClipSet, seed: int = SEED) -> Tensor:
     """For every clip another one, by chance, and for no two the same: numbers (n,).
 
-    Traits are a person's, so there the other clip is another person's, where no one has more than half of the clips.
+    Traits are a person's, so there the other clip is another person's, where no one has more than half of the clips;
+    whose it is is drawn too, or one person's traits could be learned from the same other's words every time.
     """
+    generator = torch.Generator().manual_seed(seed)
     people = [group.split("/")[0] for group in clips.groups] if clips.task == "traits" else list(range(len(clips)))
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(clips), generator=generator)
     if clips.task == "traits":
-        order.sort(key=lambda clip: people[clip])  # stable: by chance within a person
-    order = torch.tensor(order)
+        known = sorted(set(people))
+        place = dict(zip(known, torch.randperm(len(known), generator=generator).tolist(), strict=True))
+        order = torch.tensor(sorted(order.tolist(), key=lambda clip: place[people[clip]]))  # by chance within a person
     source = torch.empty_like(order)
     source[order] = order.roll(max(Counter(people).values()))
     return source
 
 
-def shuffled(clips: ClipSet, *names: str) -> ClipSet:
+def shuffled(clips: ClipSet, *names: str, seed: int = SEED) -> ClipSet:
     """Every clip with another clip's tokens of some modalities (and their absence); see `others`."""
-    source = others(clips)
+    source = others(clips, seed)
     side, present = (own | {name: own[name][source] for name in names} for own in (clips.side, clips.present))
     return replace(clips, side=side, present=present)
 

@@ -27,7 +27,7 @@ from cm3t.data.rooms.probe_nets import FRAMES, HALVED, Tokens, pooled_sound
 from cm3t.data.rooms.probing import Recipe
 from cm3t.data.udiva import Udiva
 from cm3t.metrics import trait_scores
-from cm3t.training.controls import shuffled
+from cm3t.training.controls import others
 from cm3t.training.sets import ClipSet
 
 RECIPE = Recipe(epochs=15)
@@ -191,13 +191,8 @@ def scored(data: Udiva, predictions: np.ndarray) -> dict:
 
 
 def of_another(data: Udiva, seed: int) -> np.ndarray:
-    """For every clip one of another person (n,), as in `training.controls.shuffled`; the seed draws who gets whose."""
-    people = sorted(data.participants)
-    alias = dict(zip(people, np.random.default_rng([seed, 7]).permutation(len(people)), strict=True))
-    groups = tuple(f"{alias[person]:06d}" for person in data.groups)
-    number, there = torch.arange(len(data)), torch.ones(len(data), dtype=torch.bool)
-    clips = ClipSet(number, {}, {}, {"clip": number}, {"clip": there}, groups, "traits")
-    return shuffled(clips, "clip").side["clip"].numpy()
+    """For every clip one of another person (n,), as in `training.controls.others`; the seed draws who gets whose."""
+    return others(ClipSet(torch.arange(len(data)), {}, {}, {}, {}, tuple(data.groups), "traits"), seed).numpy()
 
 
 def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str, Udiva]) -> dict:
@@ -214,16 +209,16 @@ def measured(probe: str, seed: int, inputs: dict[str, Inputs], splits: dict[str,
         blocks = [{s: cues_of(data) for s, data in splits.items()}]
     else:
         blocks = [scaled(inputs, name) for name in REGRESSIONS[SHUFFLED.get(probe, probe)]]
-    others = {s: of_another(data, seed) for s, data in splits.items()} if probe in EXCHANGING else {}
+    donors = {s: of_another(data, seed) for s, data in splits.items()} if probe in EXCHANGING else {}
     if probe in SHUFFLED:  # words are the first block
-        blocks[0] = {s: x[others[s]] for s, x in blocks[0].items()}
+        blocks[0] = {s: x[donors[s]] for s, x in blocks[0].items()}
     whole = {s: np.concatenate([block[s] for block in blocks], 1) for s in SPLITS}
     predict = best_ridge(whole, splits)
     metrics = {s: scored(splits[s], predict(whole[s])) for s in held}
     for place, name in enumerate(REGRESSIONS[probe] if probe == "joint" else ()):
         for s in held:
             x = blocks[place][s]
-            for control, other in (("shuffled", x[others[s]]), ("muted", np.zeros_like(x))):
+            for control, other in (("shuffled", x[donors[s]]), ("muted", np.zeros_like(x))):
                 changed = [other if k == place else block[s] for k, block in enumerate(blocks)]
                 metrics[s][f"{control}_{name}"] = scored(splits[s], predict(np.concatenate(changed, 1)))["all"]
     return metrics
