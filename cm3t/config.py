@@ -81,6 +81,7 @@ class RunConfig:
     data: str = "rooms-kitchen"
     root: str | None = None
     method: str = "mhva+pt"
+    preset: str = "default"
     cells: int | None = None
     bottleneck: int | None = None
     reduction: int | None = None
@@ -144,11 +145,11 @@ class RunConfig:
     @property
     def plugins(self) -> Method:
         """The method with its overrides, parsed."""
-        return parse_method(self.method, **{name: getattr(self, name) for name in OVERRIDES})
+        return parse_method(self.method, preset=self.preset, **{name: getattr(self, name) for name in OVERRIDES})
 
 
-# What says who asked and where the data lie, but moves no number; a method's overrides are hashed with its plugins.
-NOT_HASHED = ("study", "root", "profile", "claims", "method", "workers", *OVERRIDES)
+# What says who asked and where the data lie, but moves no number; preset and overrides are hashed as plugins.
+NOT_HASHED = ("study", "root", "profile", "claims", "method", "preset", "workers", *OVERRIDES)
 
 
 def resolve(profile: str = "smoke", **given) -> RunConfig:
@@ -307,6 +308,8 @@ def vision_run(config: RunConfig) -> RunConfig:
     name = config.plugins.vision.name
     plain = {name: default_of(name) for name in SIDE_ONLY}
     first = replace(config, **plain, method=name, claims=())
+    usual = replace(first, preset=default_of("preset"))  # one that says nothing of vision leaves the usual run
+    first = usual if usual.plugins == first.plugins else first
     return replace(first, lr=tuned_lr(vars(first), released()))
 
 

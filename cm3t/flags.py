@@ -27,6 +27,7 @@ HELP = {
         "claims": "ids of paper.CLAIMS that the run is evidence for, with commas",
     },
     "plugins (left out: the method's own value)": {
+        "preset": "a reading of the plugins' widths: eight cells, or cross-attention decoupled from the MHVA",
         "cells": "MHVA's cells per side of the token map",
         "bottleneck": "r, the adapter's inner width in channels",
         "reduction": "r as a divisor of the block's width",

@@ -1,5 +1,6 @@
 """What the settings of a run may be: tables of names and ranges, which `config.resolve` checks against."""
 
+from cm3t.methods import PRESETS
 from cm3t.profiles import PROFILES
 from cm3t.sides import SIDES
 
@@ -33,6 +34,7 @@ DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read a
 CHOICES = {
     "data": tuple(SIDES),
     "profile": tuple(PROFILES),
+    "preset": tuple(PRESETS),
     "activation": ("relu", "tanh"),
     "adapter_input": ("norm", "raw"),
     "side_encoder": ("transformer", "linear", "none"),

@@ -18,7 +18,8 @@ SCORE = "validation.all.action_top1"
 # What a table means when it does not say otherwise: the method's own values, no side, validation as filmed.
 PLAIN = dict.fromkeys(OVERRIDES) | {"anchored": True, "gap": 0, "score_split": "validation"}
 PLAIN |= {
-    name: getattr(RunConfig, name) for name in ("side", "regime", "modality_dropout", "exchanged", "init", "stretch")
+    name: getattr(RunConfig, name)
+    for name in ("preset", "side", "regime", "modality_dropout", "exchanged", "init", "stretch")
 }
 # These too, where a frame holds several: the embedded kitchen, its own backbone and weights, and all training clips.
 USUAL = {"data": RunConfig.data, "backbone": RunConfig.backbone, "weights": RunConfig.weights, "train_clips": None}

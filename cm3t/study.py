@@ -125,7 +125,8 @@ def _sweep(study: str, profile: str, variants: Iterable[Variant], common: dict, 
 
 
 def _plugins(settings: dict) -> str:
-    method = parse_method(settings["method"], **{name: settings.get(name) for name in OVERRIDES})
+    given = {name: settings.get(name) for name in OVERRIDES}
+    method = parse_method(settings["method"], preset=settings.get("preset", RunConfig.preset), **given)
     return f"{method.trains} {method.adapter} {method.prefix} {method.cross}"
 
 

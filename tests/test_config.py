@@ -9,7 +9,7 @@ import pytest
 
 from cm3t import config
 from cm3t.config import PROFILES, ConfigError, config_hash, resolve, run_id, seeds_for, vision_run
-from cm3t.methods import AdapterSpec, parse_method
+from cm3t.methods import PRESETS, AdapterSpec, parse_method
 from cm3t.rates import UNTUNED_LR
 from cm3t.records import command_line
 from cm3t.sides import SOUNDS
@@ -151,6 +151,17 @@ def test_the_first_step_is_the_run_with_pictures_alone():
     first = vision_run(resolve("quick", method="mhva+pt+caa", **given, **cross))
     assert first == resolve("quick", method="mhva+pt", **given)
     assert vision_run(resolve(method="full+caa", side="flow", regime="joint")).method == "full"
+
+
+def test_a_preset_is_a_setting_and_leaves_the_first_step_alone_where_it_says_nothing_of_vision():
+    runs = {name: resolve("quick", method="mhva+pt+caa", side="audio", preset=name) for name in PRESETS}
+    assert len({config_hash(run) for run in runs.values()}) == len(PRESETS) and "--preset eight" in command_line(
+        runs["eight"]
+    )
+    firsts = {name: vision_run(run) for name, run in runs.items()}
+    assert firsts["decoupled"] == firsts["default"] and firsts["eight"].plugins.adapter.time_cells == 2
+    with pytest.raises(ConfigError, match="did you mean 'eight'"):
+        resolve(preset="eigth")
 
 
 def test_the_hash_is_the_same_in_another_process():

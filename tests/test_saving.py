@@ -1,12 +1,14 @@
 """Files of plugins with side modalities: whole models, single modalities, first steps, and strictness."""
 
+import re
+
 import pytest
 import torch
 from test_modality import METHODS, WIDTHS, build, each_method, enliven, same, side, some, step, video  # noqa: F401
 from test_model import HEADS, tiny
 
 from cm3t.backbones.weights import WeightsError
-from cm3t.methods import parse_method
+from cm3t.methods import PRESETS, parse_method
 from cm3t.model import CM3T
 
 
@@ -117,6 +119,19 @@ def test_files_that_do_not_fit_are_refused_by_what_differs(tmp_path):
     rigid = build("mmca").save_plugins(tmp_path / "mmca.safetensors")
     with pytest.raises(WeightsError, match="modalities is .*audio.*flow.* in the file, .*flow.*audio.* here"):
         build("mmca", add=("flow", "audio")).load_plugins(rigid)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_remedy_for_a_file_of_a_preset_makes_a_model_that_takes_it(tmp_path, preset):
+    saved = CM3T(tiny(), parse_method("mhva+pt+caa", preset=preset, caa_form="standard"), HEADS)
+    file = saved.save_plugins(tmp_path / "preset.safetensors")
+    with pytest.raises(WeightsError) as error:
+        CM3T(tiny(), "pt", HEADS).load_plugins(file)
+    (call,) = re.findall(r"the file fits cm3t.create\('tiny', (.*)\)", str(error.value))
+    given = eval(f"dict({call})")
+    assert ("preset" in given) == (preset != "default") and given["caa_form"] == "standard"
+    method = parse_method(given.pop("method"), **{k: v for k, v in given.items() if k != "heads"})
+    CM3T(tiny(), method, given["heads"]).load_plugins(file)
 
 
 def test_a_refused_state_lists_its_keys_and_changes_nothing(tmp_path):

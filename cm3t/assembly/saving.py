@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cm3t import __version__
 from cm3t.assembly import plugin_file
 from cm3t.backbones.weights import WeightsError, misfits
-from cm3t.methods import ADAPTER_OVERRIDES, CROSS_OVERRIDES, PREFIX_OVERRIDES, Method, parse_method
+from cm3t.coerce import ConfigError
+from cm3t.methods import ADAPTER_OVERRIDES, CROSS_OVERRIDES, PREFIX_OVERRIDES, PRESETS, Method, parse_method
 
 
 class Saving:
@@ -153,9 +154,7 @@ class Saving:
 
     def _description(self, method: Method | None = None) -> dict:
         method = method or self.method
-        about = {"cm3t": __version__, "backbone": self.backbone.name, "method": asdict(method)}
-        if method.cross is None:  # as before there were modalities
-            del about["method"]["cross"]
+        about = {"cm3t": __version__, "backbone": self.backbone.name, "method": _described(method)}
         about["heads"] = {name: head.out_features for name, head in self.heads.items()}
         names = self.side if self.sequential else sorted(self.side)  # an order only where it matters
         about["modalities"] = [{"name": name, "spec": asdict(self.side[name].spec)} for name in names]
@@ -186,16 +185,35 @@ def _differences(file: Mapping, own: Mapping, keys: Iterable[str]) -> list[str]:
     return found
 
 
-def _recipe(about: Mapping) -> str:
-    """The call of `create` (and `add_modality`) whose model a description fits."""
-    method = about["method"]
-    plain = json.loads(json.dumps(asdict(parse_method(method["name"]))))
-    settings = {
+def _settings(method: Mapping, preset: str) -> dict:
+    """What `parse_method` is to be given, beside the words, for a described method that is like a preset."""
+    plain = _described(parse_method(method["name"], preset=preset))
+    differ = {
         name: method[part][field]
         for part, names in _PARTS.items()
         for name, field in names.items()
         if method.get(part) and plain[part] and method[part].get(field) != plain[part][field]
     }
+    return ({} if preset == "default" else {"preset": preset}) | differ
+
+
+def _makes(method: Mapping, settings: Mapping) -> bool:
+    try:
+        return _described(parse_method(method["name"], **settings)) == method
+    except ConfigError:
+        return False
+
+
+def _described(method: Method) -> dict:
+    """A method as it stands in a file: tuples as they come back, and no modalities where there are none."""
+    about = {name: value for name, value in asdict(method).items() if name != "cross" or value}
+    return json.loads(json.dumps(about))
+
+
+def _recipe(about: Mapping) -> str:
+    """The call of `create` (and `add_modality`) whose model a description fits."""
+    method = about["method"]
+    settings = min((_settings(method, preset) for preset in PRESETS), key=lambda found: not _makes(method, found))
     given = {"method": method["name"], "heads": about["heads"]} | settings
     words = ", ".join([repr(about["backbone"]), *(f"{name}={value!r}" for name, value in given.items())])
     sides = [(one["name"], one["spec"]) for one in about.get("modalities", ())]

@@ -25,9 +25,9 @@ class NoStart(ConfigError):
 def stages(config: RunConfig) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(stage, modalities heard) of what a run with a side trains, in turn: stages of `CM3T.train_stage`.
 
-    Paper: Sec. 3.3: modalities "first join by plain addition", then the fusion is trained; also end to end.
-    Choice: `steps` trains modalities and fusion together on top of finished vision; `apart` each modality for itself
-    and then the fusion; `joint` everything at once, from the start.
+    Paper: Sec. 3.3: AdapterFusion takes the place of simple addition; trained in steps, and end to end.
+    Choice: `steps` trains modalities and fusion together on top of finished vision; `apart` each modality for itself,
+    added plainly, and then the fusion; `joint` everything at once, from the start.
     """
     if config.regime == "joint":
         return (("all", config.side),)
