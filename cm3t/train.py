@@ -25,7 +25,16 @@ from cm3t.records import Record, find_record, load_run, new_record, provenance, 
 from cm3t.training import jobs, machine, steps
 from cm3t.training.controls import shuffled
 from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
-from cm3t.training.sets import AbsentModality, ClipSet, clip_of, decode, open_set, open_sets, reader_options
+from cm3t.training.sets import (
+    AbsentModality,
+    ClipSet,
+    clip_of,
+    decode,
+    open_set,
+    open_sets,
+    reader_options,
+    side_tokens,
+)
 from cm3t.training.tasks import task_of
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
@@ -54,8 +63,9 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     meta = provenance(machine.device_name(device), **digests(config, out))
     meta["hardware"] |= {"threads": machine.threads_of(config), "at_once": jobs.running()}
-    first = _first_step(config, out, log)
     sets = open_sets(config)
+    check_modalities(config, out)
+    first = _first_step(config, out, log)
     info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
     started = time.perf_counter()
     try:
@@ -78,6 +88,21 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
         path = save_record(record, folder)
         log(f"{record.run_id}: {info['status']} after {duration(info['seconds'])}")
     return load_run(path)
+
+
+def check_modalities(config: RunConfig, out: Path | str | None = None) -> None:
+    """That a run can use its modalities, in every split, and what `init` names: shown before anything trains.
+
+    Errors: those of `decode`; WeightsError for a plugin file that does not fit.
+    """
+    sets, read = open_sets(config), {}
+    for split in ("train", "tune", config.score_split) if config.side else ():
+        read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
+    files = steps.init_files(config, folder_of(config, out))
+    if files:
+        side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
+        with torch.random.fork_rng():
+            steps.initialise(build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present)), files)
 
 
 def _first_step(config: RunConfig, out: Path | str | None, log: Log) -> Record | None:
@@ -204,6 +229,9 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     records = {key: finished(config, out) for key, config in configs.items()}
     todo = _with_first_steps({key: config for key, config in configs.items() if records[key] is None}, configs, out)
     log(f"{len(configs)} runs, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
+    for config, _ in todo.values():
+        with suppress(steps.NoStart):  # the run that it starts from is still to come
+            check_modalities(config, out)
     tasks = {key: (f"{place}/{len(todo)}", *todo[key], out) for place, key in enumerate(todo, 1)}
     needs = {key: _starts(config) & todo.keys() for key, (config, _) in todo.items()}
     count, started = machine.at_once([config for config, _ in todo.values()]), time.perf_counter()

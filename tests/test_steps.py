@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from toys import Behaviours, Dark, Toy, Traits, clip_set, quiet, small_world
 
 from cm3t import train
+from cm3t.backbones.weights import WeightsError
 from cm3t.config import ConfigError, config_hash, local_dir, resolve, run_id, vision_run
 from cm3t.rates import tuning_key
 from cm3t.records import load_run
@@ -225,6 +226,41 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
     again = ran(seed=2)
     file_of(donor, "audio").write_bytes(file_of(again, "audio").read_bytes())
     assert train.finished(config) is None
+
+
+def broken(split, tokens):
+    """Toys whose tokens of one split are made by `tokens(own, present)`."""
+
+    class Broken(Toy):
+        def decode_side(self, name):
+            own = super().decode_side(name)
+            return tokens(*own) if self.split == split else own
+
+    return Broken
+
+
+@pytest.mark.parametrize(
+    "split, tokens, message",
+    [
+        ("validation", lambda own, present: (own * float("nan"), present), "clips holds values that are no numbers"),
+        ("tune", lambda own, present: (own, present & False), "no clip of the tune split has audio"),
+    ],
+)
+@pytest.mark.parametrize("start", [train.run, lambda config, log: train.run_all([config], log=log)])
+def test_modalities_that_cannot_be_used_are_told_before_anything_trains(monkeypatch, split, tokens, message, start):
+    small_world(monkeypatch, broken(split, tokens))
+    with pytest.raises((ValueError, LookupError), match=message):
+        start(settings(), log=quiet)
+    assert not list(local_dir("smoke").glob("*.json"))
+
+
+def test_a_file_to_start_from_that_does_not_fit_is_told_before_anything_trains(monkeypatch):
+    donor = train.run(settings(), log=quiet)
+    small_world(monkeypatch, broken("train", lambda own, present: (own[..., :-1], present)))
+    config = settings(seed=1, init=str(file_of(donor, "audio")))
+    with pytest.raises(WeightsError, match="audio is .*in the file"):
+        train.run(config, log=quiet)
+    assert not (local_dir("smoke") / f"{run_id(vision_run(config))}.json").exists()
 
 
 @slow
