@@ -79,6 +79,12 @@ def test_an_ordinary_file(tmp_path):
             [(1.0, 2.0, "", "a"), (2.0, 3.0, "", "b")],
         ),
         (cue("01:02:03,004 --> 01:02:03,004", "now"), [(3723.004, 3723.004, "", "now")]),
+        (cue("00:00:01,000 --> 00:00:02,000", "10:30:00"), [(1.0, 2.0, "", "10:30:00")]),
+        (cue("00:00:01,000 --> 00:00:02,000", "go --> there"), [(1.0, 2.0, "", "go --> there")]),
+        (  # two files in one, each with its mark
+            cue("00:00:01,000 --> 00:00:02,000", "a") + "\ufeff" + cue("00:00:02,000 --> 00:00:03,000", "b"),
+            [(1.0, 2.0, "", "a"), (2.0, 3.0, "", "b")],
+        ),
     ],
 )
 def test_odd_files_are_read(text, expected):
@@ -94,6 +100,10 @@ def test_odd_files_are_read(text, expected):
         (b"\xef\xbb\xbf\n \n", "line 1: the file is empty; copy it again"),
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,0", "line 6: '00:00:03,0' is half of a time"),
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,000 -", "line 6: .*cut off or damaged"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:0", "line 6: '00:0' is half of a time"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2", "line 5: '2' is half of a time"),
+        (b"1\n00:00:01,000 --> \nx", "line 2: .* is no time"),
+        (b"1\n --> 00:00:01,000\nx", "line 2: .* is no time"),
         (b"just words", "line 1: 'just words' stands before any time"),
         (b"\n1\n00:99:02,000 --> 00:00:01,000\n", "line 3: .* is no time; write 00:00:01,000 -->"),
         ("1\n00:00:01,000 --> ٠٠:00:02,000\nx".encode(), "line 2: .* is no time"),

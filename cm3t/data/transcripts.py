@@ -22,7 +22,10 @@ TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->
                     r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?(?:\s.*)?", re.ASCII)  # fmt: skip
 SPEAKER = re.compile(r"\s*(?:(PART(?:ICIPANT)?)[. _-]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
 TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <i>, <font ..>, {\an8}: how it looks
+NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
+BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at the end of a file: less than that
+ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
 
 
 FORMS = (".srt", ".txt")  # of two transcripts of one recording the first is read: it has times
@@ -75,14 +78,14 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         raise TranscriptError(
             f"{name}: line 1: the file is empty; copy it again, or take it away if nothing was written"
         )
-    cut = next((i for i, line in enumerate(lines) if BROKEN.fullmatch(line)), None)
+    cut = _cut_off(lines)
     if cut is not None:
         raise TranscriptError(
             f"{name}: line {cut + 1}: {_short(lines[cut])} is half of a time: the file is cut off or damaged; "
             "copy it again"
         )
-    marks = [i for i, line in enumerate(lines) if "-->" in line]
-    heads = [i - bool(i and re.fullmatch(r"\s*\d+\s*", lines[i - 1], re.ASCII)) for i in marks]
+    marks = [i for i, line in enumerate(lines) if "-->" in line and not ARROW.fullmatch(line)]
+    heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
     if stray is not None:
         raise TranscriptError(
@@ -94,6 +97,17 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         start, stop = _times(lines[mark], f"{name}: line {mark + 1}")
         found += _utterances(start, stop, lines[mark + 1 : end])
     return sorted(found, key=lambda cue: (cue.start, cue.stop))
+
+
+def _cut_off(lines: Sequence[str]) -> int | None:
+    """The line with half of a time, where a cue begins: after nothing or a blank line, or after a number that is."""
+    last = max(i for i, line in enumerate(lines) if line.strip())
+    for i, line in enumerate(lines):
+        before = [text.strip() for text in ("", "", *lines)[i : i + 2]]
+        begins = not before[1] or (not before[0] and NUMBER.fullmatch(before[1]))
+        if begins and (BROKEN.fullmatch(line) or (i == last and BEGUN.fullmatch(line))):
+            return i
+    return None
 
 
 def _read(path: str | Path) -> bytes:
@@ -115,7 +129,7 @@ def _lines(data: bytes, name: str, encoding: str) -> list[str]:
             f"{name}: line {_line_of(data, error.start)}: byte {error.start} is no {encoding}; give "
             "encoding='latin-1' (or what it was written in), or save it as UTF-8"
         ) from None
-    return re.split("\r\n|\r|\n", text.removeprefix("\ufeff"))
+    return re.split("\r\n|\r|\n", text.replace("\ufeff", ""))  # files that were joined have more than one mark
 
 
 def _line_of(data: bytes, place: int) -> int:
