@@ -167,6 +167,8 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     values = {name: coerce(name, value, types[name]) for name, value in values.items() if value != ""}
     _check_choice("profile", values["profile"])
     values["method"] = parse_method(values.get("method", RunConfig.method)).name
+    for name, value in values.items():
+        _check_range(name, value)  # before an open one is filled: a 0 that was given is none
     _fill_paper(values)
     _fill(values)
     for name, value in values.items():

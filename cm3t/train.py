@@ -93,16 +93,17 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
 def check_modalities(config: RunConfig, out: Path | str | None = None) -> None:
     """That a run can use its modalities, in every split, and what `init` names: shown before anything trains.
 
-    Errors: those of `decode`; WeightsError for a plugin file that does not fit.
+    Errors: those of `decode` and `create`; WeightsError for a plugin file that does not fit.
     """
+    if not config.side:
+        return
     sets, read = open_sets(config), {}
-    for split in ("train", "tune", config.score_split) if config.side else ():
+    for split in ("train", "tune", config.score_split):
         read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
-    files = steps.init_files(config, folder_of(config, out))
-    if files:
-        side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
-        with torch.random.fork_rng():
-            steps.initialise(build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present)), files)
+    side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
+    with torch.random.fork_rng():
+        model = build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present))
+    steps.initialise(model, steps.init_files(config, folder_of(config, out)))
 
 
 def _first_step(config: RunConfig, out: Path | str | None, log: Log) -> Record | None:

@@ -34,7 +34,7 @@ def test_text_becomes_values():
 
 def test_open_settings_come_from_the_profile():
     for name, profile in PROFILES.items():
-        found = resolve(name, epochs=0, train_clips=0)
+        found = resolve(name)
         assert (found.epochs, found.batch_size) == (profile.epochs, profile.batch_size)
         assert (found.train_clips, found.eval_clips) == (profile.train_clips, profile.eval_clips)
     assert resolve("full", epochs=3).epochs == 3
@@ -66,6 +66,10 @@ def test_the_group_takes_as_many_steps_as_the_kitchen_where_all_clips_are_used()
         ({"method": "mhva", "activation": "tanh"}, ["no prefix"]),
         ({"epochs": "two"}, ["epochs='two'", "int", "8"]),
         ({"epochs": -1}, ["out of range", "from 1"]),
+        ({"epochs": 0}, ["epochs=0 is out of range", "from 1"]),
+        ({"lr": 0}, ["lr=0.0 is out of range"]),
+        ({"batch_size": 0, "train_clips": 0}, ["batch_size=0 is out of range"]),
+        ({"eval_clips": "0"}, ["eval_clips=0 is out of range"]),
         ({"seed": True}, ["seed=True", "int"]),
         ({"seed": 1.5}, ["seed=1.5"]),
         ({"lr": "nan"}, ["lr='nan'"]),

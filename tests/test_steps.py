@@ -254,6 +254,12 @@ def test_modalities_that_cannot_be_used_are_told_before_anything_trains(monkeypa
     assert not list(local_dir("smoke").glob("*.json"))
 
 
+def test_a_stage_that_the_backbone_lacks_is_told_before_anything_trains():
+    with pytest.raises(ValueError, match=r"caa_stages names \[9\]"):
+        train.run(settings(caa_stages=(9,)), log=quiet)
+    assert not list(local_dir("smoke").glob("*.json"))
+
+
 def test_a_file_to_start_from_that_does_not_fit_is_told_before_anything_trains(monkeypatch):
     donor = train.run(settings(), log=quiet)
     small_world(monkeypatch, broken("train", lambda own, present: (own[..., :-1], present)))

@@ -232,7 +232,7 @@ def side_tokens(data, name: str, workers: int | None = None) -> tuple[Tensor, Te
 
 def _decoded(data, name: str, workers: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, which clips have them, and which could not be read."""
-    absent = f"no clip of the {getattr(data, 'split', 'opened')} split has {name}; leave the modality out"
+    absent = f"no clip of the {getattr(data, 'split', 'opened')} split has {name}"
     try:
         if workers is None:
             tokens, present = data.decode_side(name)
@@ -242,9 +242,9 @@ def _decoded(data, name: str, workers: int | None) -> tuple[Tensor, Tensor, Tens
     except LookupError as error:
         if type(error) is not LookupError:  # a key or an index: a mistake, not an absence
             raise
-        raise AbsentModality(f"{absent} ({error})") from error
+        raise AbsentModality(f"{absent}: {error}") from error
     if not present.any():
-        raise AbsentModality(absent)
+        raise AbsentModality(f"{absent}; leave the modality out")
     return tokens, present, unreadable
 
 
