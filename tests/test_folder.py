@@ -77,6 +77,15 @@ def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "videos"))
 
 
+def test_whether_a_split_has_sound(whole, tmp_path):
+    heard = {split: VideoFolder(whole, split=split) for split in ("train", "tune", "validation")}
+    sides = {split: data.decode_side("audio")[1].any() if data.has_sound else False for split, data in heard.items()}
+    assert any(sides.values()) and all(sides[split] == data.has_sound for split, data in heard.items())
+    write(tmp_path / "a.mp4")
+    table(tmp_path, ["a.mp4,x,0,1,train", "a.mp4,y,1,2,train"], "video,label,start,stop,split")
+    assert not VideoFolder(tmp_path).has_sound
+
+
 def test_whole_videos_are_clips(whole):
     data = VideoFolder(whole, frames=4)
     assert data.classes == {"label": 2} and data.names == ["nod", "wave"] and data.task == "labels"

@@ -24,7 +24,7 @@ from cm3t.data.clip import Clip
 from cm3t.data.features import HASHED, FeatureError, Features, open_features
 from cm3t.data.folder_files import found, located, timed
 from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
-from cm3t.data.media import read_frames, read_segments
+from cm3t.data.media import has_sound, read_frames, read_segments
 from cm3t.data.segments import Segments, Transform, check_reading, some_of
 from cm3t.data.side import audio_tokens, flow_tokens
 from cm3t.data.transcripts import FORMS, read_transcript, sentence_encoder, utterance_tokens
@@ -156,6 +156,11 @@ class VideoFolder(Segments):
             return None
         said = read_transcript(beside, encoding=str(self.words["encoding"]))
         return utterance_tokens(said, row.start, row.stop, self._encoder, length=self.words["length"])
+
+    @cached_property
+    def has_sound(self) -> bool:
+        """Has any video of the split a sound track? Errors: MediaError."""
+        return any(map(has_sound, self.annotations.path.unique()))
 
     def lacking(self, name: str) -> str:
         """What to say where no clip of the split has a modality."""

@@ -281,6 +281,12 @@ def read_sound(
         return _decode_sound(container, stream, start + zero, stop + zero, rate, counts)
 
 
+def has_sound(path: str | Path) -> bool:
+    """Has the recording a sound track? Errors: FileNotFoundError; MediaError."""
+    with _opened(path) as container:
+        return bool(container.streams.audio)
+
+
 def _decode_sound(container, stream, start: float, stop: float, rate: int, counts: Counter | None) -> np.ndarray:
     preroll = 0.25  # seconds: a lossy codec and the resampler need some past before they are exact
     length = round((stop - start) * rate)
