@@ -81,9 +81,9 @@ def test_whether_a_split_has_sound(whole, tmp_path):
     heard = {split: VideoFolder(whole, split=split) for split in ("train", "tune", "validation")}
     sides = {split: data.decode_side("audio")[1].any() if data.has_sound else False for split, data in heard.items()}
     assert any(sides.values()) and all(sides[split] == data.has_sound for split, data in heard.items())
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         write(tmp_path / f"{name}.mp4")
-    table(tmp_path, ["a.mp4,x,train", "b.mp4,y,train"], "video,label,split")
+    table(tmp_path, ["a.mp4,x,train", "b.mp4,y,train", "c.mp4,y,validation"], "video,label,split")
     assert not VideoFolder(tmp_path).has_sound
 
 
