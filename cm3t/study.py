@@ -152,6 +152,20 @@ def _conditions(settings: dict) -> tuple:
     return _plugins(settings), settings.get("lr"), *(str(settings.get(name, value)) for name, value in plain.items())
 
 
+def label_of(settings: dict) -> str:
+    """What the tables call the variant with these settings; the method where none has them."""
+    return _labels().get(_conditions(settings), settings["method"])
+
+
+@cache
+def _labels() -> dict[tuple, str]:
+    found = {}
+    for groups in STUDIES.values():
+        for v in (v for name, own in groups.items() if name != "tuning" for v in own):
+            found.setdefault(_conditions(v.settings), v.label)
+    return found
+
+
 def variant(study: str, label: str) -> Variant:
     """A variant by its label; ConfigError names the nearest one."""
     known = {v.label: v for group in STUDIES[study].values() for v in group}

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from cm3t import backbones, flags, official
 from cm3t.backbones import weights
 from cm3t.config import ConfigError, RunConfig, config_hash, has_first_step, local_dir, resolve, run_id, vision_run
 from cm3t.data.media import MediaError
-from cm3t.model import CM3T, create
+from cm3t.model import CM3T
 from cm3t.records import Record, find_record, load_run, new_record, provenance, save_record
 from cm3t.training import jobs, machine, steps
+from cm3t.training.building import build, check_modalities
 from cm3t.training.controls import shuffled
 from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
 from cm3t.training.sets import (
@@ -33,14 +33,12 @@ from cm3t.training.sets import (
     open_set,
     open_sets,
     reader_options,
-    side_tokens,
 )
 from cm3t.training.tasks import task_of
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
 Log = Callable[[str], None]
-CALIBRATED = 8192  # clips
 
 
 def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, keep: bool = False) -> Record:
@@ -64,7 +62,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     meta = provenance(machine.device_name(device), **digests(config, out))
     meta["hardware"] |= {"threads": machine.threads_of(config), "at_once": jobs.running()}
     sets = open_sets(config)
-    check_modalities(config, out)
+    check_modalities(config, folder)
     first = _first_step(config, out, log)
     info = {"status": "failed", "epochs": []} | ({"steps": []} if config.side else {})
     started = time.perf_counter()
@@ -88,22 +86,6 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
         path = save_record(record, folder)
         log(f"{record.run_id}: {info['status']} after {duration(info['seconds'])}")
     return load_run(path)
-
-
-def check_modalities(config: RunConfig, out: Path | str | None = None) -> None:
-    """That a run can use its modalities, in every split, and what `init` names: shown before anything trains.
-
-    Errors: those of `decode` and `create`; WeightsError for a plugin file that does not fit.
-    """
-    if not config.side:
-        return
-    sets, read = open_sets(config), {}
-    for split in ("train", "tune", config.score_split):
-        read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
-    side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
-    with torch.random.fork_rng():
-        model = build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present))
-    steps.initialise(model, steps.init_files(config, folder_of(config, out)))
 
 
 def _first_step(config: RunConfig, out: Path | str | None, log: Log) -> Record | None:
@@ -232,7 +214,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     log(f"{len(configs)} runs, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
     for config, _ in todo.values():
         with suppress(steps.NoStart):  # the run that it starts from is still to come
-            check_modalities(config, out)
+            check_modalities(config, folder_of(config, out))
     tasks = {key: (f"{place}/{len(todo)}", *todo[key], out) for place, key in enumerate(todo, 1)}
     needs = {key: _starts(config) & todo.keys() for key, (config, _) in todo.items()}
     count, started = machine.at_once([config for config, _ in todo.values()]), time.perf_counter()
@@ -299,27 +281,6 @@ def digests(config: RunConfig, out: Path | str | None = None) -> dict[str, str]:
     if files := steps.init_files(config, folder_of(config, out)):
         found["init"] = " ".join(f"{name}:{weights.digest(path)}" for name, path in sorted(files.items()))
     return found
-
-
-def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
-    """The model of a run: a head for every target of the data set, and the modalities of the decoded training `clips`,
-    calibrated on them.
-    """
-    method, clip = config.plugins, clip_of(config)
-    model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
-    encoder = None if config.side_encoder == "none" else config.side_encoder
-    model.checkpointing = config.checkpointing
-    for name in config.side:
-        _, length, width = clips.side[name].shape
-        model.add_modality(name, width, length=length, encoder=encoder)
-        model.side[name].calibrate(clips.side[name][_some(clips.present[name])])
-    return model
-
-
-def _some(present: Tensor) -> Tensor:
-    """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
-    which = present.nonzero()[:, 0]
-    return which if len(which) <= CALIBRATED else which[torch.arange(CALIBRATED) * len(which) // CALIBRATED]
 
 
 def main(argv: list[str] | None = None) -> int:

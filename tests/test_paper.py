@@ -152,7 +152,7 @@ def test_a_note_holds_what_weakens_a_claim(study, monkeypatch):
     study("full", [("pt", 30.0), ("mhva", 50.0), ("linear", 29.9)])
     found = judge(claim("prefix-alone-is-weak"), results("full"), "full")
     assert found.status == ledger.REPRODUCED
-    assert found.note.startswith("over the linear probe: +") and "points (n=5)" in found.note
+    assert found.note.startswith("PT against MHVA; over the linear probe: +") and "points (n=5)" in found.note
     assert found.note.endswith("rate of the first side: sweep not finished; rate of the second side: never swept")
 
 

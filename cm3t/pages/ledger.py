@@ -16,7 +16,7 @@ from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
 from cm3t.records import load_run, results, to_frame
 from cm3t.stats import Interval, paired, select
-from cm3t.study import NOT_RUN, Variant, interaction, rate_source, verdict
+from cm3t.study import NOT_RUN, Variant, interaction, label_of, rate_source, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, a reading fits", "counted, differs"
@@ -74,10 +74,11 @@ def _decided(claim: Claim, difference: Interval, seeds: int) -> str:
 
 
 def _note(claim: Claim, frame: pd.DataFrame) -> str:
-    """What stands beside a claim: further comparisons, and a rate that won at the edge of what was tried."""
+    """What stands beside a claim: what was compared, further comparisons, and rates that were not swept."""
     pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
     found = (_at_tied_rates(claim, frame) | pairs).items()
-    words = [f"{what}: {verdict(difference)}" for what, difference in found if difference]
+    words = [] if claim.beyond else [f"{label_of(claim.ours)} against {label_of(claim.against)}"]
+    words += [f"{what}: {verdict(difference)}" for what, difference in found if difference]
     for place, side in (("first", claim.ours), ("second", claim.against)):
         if (source := rate_source(side)) not in ("given", "swept"):
             words.append(f"rate of the {place} side: {source}")

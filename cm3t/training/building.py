@@ -1,0 +1,50 @@
+"""The model of a run, before it trains: from settings and training clips; and whether these fit together."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cm3t.config import RunConfig
+from cm3t.model import CM3T, create
+from cm3t.training import steps
+from cm3t.training.sets import ClipSet, clip_of, open_sets, side_tokens
+
+CALIBRATED = 8192  # clips
+
+
+def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
+    """The model of a run: a head for every target of the data set, and the modalities of the decoded training `clips`,
+    calibrated on them.
+    """
+    method, clip = config.plugins, clip_of(config)
+    model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
+    encoder = None if config.side_encoder == "none" else config.side_encoder
+    model.checkpointing = config.checkpointing
+    for name in config.side:
+        _, length, width = clips.side[name].shape
+        model.add_modality(name, width, length=length, encoder=encoder)
+        model.side[name].calibrate(clips.side[name][_some(clips.present[name])])
+    return model
+
+
+def _some(present: Tensor) -> Tensor:
+    """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
+    which = present.nonzero()[:, 0]
+    return which if len(which) <= CALIBRATED else which[torch.arange(CALIBRATED) * len(which) // CALIBRATED]
+
+
+def check_modalities(config: RunConfig, folder: Path) -> None:
+    """That a run can use its modalities, in every split, and what `init` names: shown before anything trains.
+
+    Errors: those of `decode` and `create`; WeightsError for a plugin file that does not fit.
+    """
+    if not config.side:
+        return
+    sets, read = open_sets(config), {}
+    for split in ("train", "tune", config.score_split):
+        read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
+    side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
+    with torch.random.fork_rng():
+        model = build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present))
+    steps.initialise(model, steps.init_files(config, folder))
