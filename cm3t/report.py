@@ -20,7 +20,7 @@ from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
 from cm3t.pages.ledger import ledger
-from cm3t.pages.tables import SYNTHETIC, markdown
+from cm3t.pages.tables import SYNTHETIC, markdown, other_start
 from cm3t.records import largest_profile, published, results, timings
 from cm3t.stats import SCORE, Interval, interval, paired, select
 
@@ -47,6 +47,7 @@ CONTRASTS = (
     (MHVA_PT, LINEAR),
 )
 PAIRED = "Each interval is a 95 % one of its own; the first contrast is the paper's main claim."
+RUNTIMES = "Wall-clock time of each published execution, all its runs included, by profile and on what."
 NOTES = {"references": "At rates that were not tuned: what pretraining is worth, no comparison of methods. "}
 SHARES = (
     "Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. Epochs to converge: "
@@ -198,11 +199,12 @@ def write_all(profile: str | None = None) -> list[Path]:
             made += save_table(table, tables / "02_gap", "Ever further from training", words)
         table = differences_table(frame)
         made += save_table(table, tables / "02_differences", "Paired differences, in points", f"{PAIRED} {note}")
-        made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", note)
+        made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", RUNTIMES)
         for number, group in ((number, group) for number, plan in plans.PLAN.items() for group in plan[profile]):
             for data, table in group_tables(results(profile), number, group).items():
                 name = f"{number}_{group}".replace(f"table 4, {data}", "table_4") + f"_{data}"
                 words = f"{NOTES.get(group, '')}{_so_far(number, group, data, len(table))}{note}"
+                words += other_start(results(profile), _planned(number, group, data), plans.HEADLINES[data])
                 made += save_table(table, tables / name, f"Notebook {number}, {group}, on {data}", words)
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
@@ -214,8 +216,12 @@ def write_all(profile: str | None = None) -> list[Path]:
 
 def _so_far(number: str, group: str, data: str, ran: int) -> str:
     """How many variants of a group have been run, where it is not all of them."""
-    planned = [v for v in plans.STUDIES[number][group] if v.settings.get("data", RunConfig.data) == data]
+    planned = _planned(number, group, data)
     return f"{ran} of {len(planned)} variants have been run. " if ran < len(planned) else ""
+
+
+def _planned(number: str, group: str, data: str) -> list[plans.Variant]:
+    return [v for v in plans.STUDIES[number][group] if v.settings.get("data", RunConfig.data) == data]
 
 
 def _gap_clips(frame: pd.DataFrame) -> str:

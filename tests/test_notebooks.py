@@ -172,6 +172,11 @@ def test_what_it_takes_from_the_package_is_there(book):
     assert not [ast.unparse(part) for module, part in used if not hasattr(module, part.attr)]
 
 
+def test_links_to_notebooks_are_called_as_they_are(book):
+    for words, name in re.findall(r"\[(\d\d · [^\]]+)\]\(([\w.]+\.ipynb)\)", prose(book)):
+        assert words in (notebooks.title(book.path.parent / name), "00 · Start here")
+
+
 def test_links_and_files_exist(book):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose(book)):
         if not re.match(r"[a-z]+:", target):

@@ -126,6 +126,13 @@ def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
     assert row == {"design": "CM3T", "both": "50.0", "no audio": "45.0", "no flow": "35.0", "neither": "30.0", "n": 1}
 
 
+def test_one_modality_is_taken_away_or_exchanged_under_several_metrics(make_record):
+    frame = to_frame([deprived(make_record, no_audio=45.0, shuffled_audio=40.0)])
+    found = show_side.by_control(frame, plans.CM3T, "audio", {"action_top1": "action"})
+    assert found["CM3T, audio"].tolist() == ["as it is", "without", "another clip's", "silent, or still"]
+    assert found["action"].tolist() == ["50.0", "45.0", "40.0", NOT_RUN]
+
+
 def test_of_other_rooms_too_their_own_measure_and_what_it_is_made_of(make_record):
     variant = plans.on(plans.CM3T, "rooms-dyad")
     record = make_record("full", **variant.settings)

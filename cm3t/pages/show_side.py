@@ -92,6 +92,20 @@ def controls_table(
     return pd.DataFrame(rows)
 
 
+def by_control(
+    frame: pd.DataFrame, variant: Variant, modality: str, metrics: Mapping[str, str], digits: int | None = None
+) -> pd.DataFrame:
+    """One row a control of one modality, a column a metric {its name: its words}: mean ± 95 %, as text."""
+    rows = []
+    for subset, words in CONTROLS.items():
+        columns = {
+            f"validation.{subset.format(modality) or 'all'}.{metric}": shown for metric, shown in metrics.items()
+        }
+        rows.append({f"{variant.label.split(',')[0]}, {modality}": words})
+        rows[-1] |= _cells(_found(frame, variant, columns), columns, digits)
+    return pd.DataFrame(rows)
+
+
 def falls_back(frame: pd.DataFrame, vision: Variant, joined: Variant, metric: str = SCORE) -> bool | None:
     """Do models without their modalities score what their vision alone scored, in each seed? None if not both ran."""
     alone, without = metric, metric.replace(".all.", ".no_side.")

@@ -82,7 +82,7 @@ def recorded(
     """
     variants = list(variants)
     profile, frame = pick(found, variants)
-    told = note(profile, frame, variants) + _other_start(frame, variants, headline)
+    told = note(profile, frame, variants) + other_start(frame, variants, headline)
     if not any(_ran(frame, v) for v in variants):
         return told
     table = _rows(frame, variants, against, headline)
@@ -93,7 +93,7 @@ def recorded(
     return f"{markdown(table)}\n\n{told}"
 
 
-def _other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:
+def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:
     """A sentence where modalities were joined to other runs of vision than the row of vision has; else nothing."""
     plain = {"method", "data", "backbone", "weights"}
     vision = next((v for v in variants if v.settings["method"] == "mhva+pt" and v.settings.keys() <= plain), None)
