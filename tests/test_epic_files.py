@@ -191,6 +191,7 @@ def test_sound_of_another_rate_is_warned_of(copy):  # noqa: F811
 
 
 def test_sound_settings():
+    assert (SMALL_SOUND["win"], SMALL_SOUND["hop"]) == (0.025 * 16000, 0.02 * SMALL_SOUND["rate"])
     assert sound_options("small") == SMALL_SOUND and sound_options("epic") == sound_options() == sound_options({})
     assert sound_options({"rate": 8000})["seconds"] == 1.999
     with pytest.raises(ValueError, match="unknown sound settings 'big'; known are epic, small"):

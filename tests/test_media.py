@@ -100,6 +100,13 @@ def test_times_count_from_the_first_picture(tmp_path):
     assert [number(f) for f in read_frames(path, [0.0, 5.5 / FPS])] == [0, 5]
 
 
+def test_sound_counts_from_the_first_picture_too(tmp_path):
+    rate, at, late = 16000, 2.0, 9 / FPS
+    path = write(tmp_path / "late.mp4", first=9, sound=click_track(rate, 5, at), rate=rate)
+    sound = read_sound(path, 0.5, 2.5, rate)
+    assert abs(np.abs(sound).argmax() / rate - (at - late - 0.5)) < 0.03
+
+
 def test_outside_the_recording_is_clamped_counted_and_warned_of(recording):
     counts = Counter()
     with pytest.warns(ClampWarning, match="2 of 3 times lie outside"):

@@ -220,6 +220,35 @@ def test_figure_2_by_hand(key, video, side):
     torch.testing.assert_close(model.features(video, side, PRESENT), model.backbone.pool(x), atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("order", [("audio", "flow"), ("flow", "audio")])
+@torch.no_grad()
+def test_sequential_attention_by_hand(order, video, side):
+    """Behind each block, MLP and adapter included: x <- x + XAttn(x, s) for one modality after the other."""
+    model = build("mmca", add=order)
+    x = model.backbone.embed(video)
+    for i, block in enumerate(model.backbone.blocks):
+        x = model.backbone.advance(i, x)
+        x = x + block.attention(x, model.prefixes[i](block.attn.project_prefix))
+        z = block.norm2(x)
+        x = x + block.mlp(z) + model.adapters[i](z)
+        for name in order:
+            step = model.sequential[str(i)](x.flatten(1, 3), model.side[name](side[name]))
+            x = x + (step * PRESENT[name][:, None, None]).reshape(x.shape)
+    torch.testing.assert_close(model.features(video, side, PRESENT), model.backbone.pool(x), atol=1e-10, rtol=0)
+
+
+@torch.no_grad()
+def test_late_fusion_by_hand(video, side):
+    """Logits of vision, and those of each modality's mean token where there is one."""
+    model = build("late")
+    expected = {head: layer(model.features(video)) for head, layer in model.heads.items()}
+    for name, modality in model.side.items():
+        pooled = modality(side[name]).mean(1)
+        for head in expected:
+            expected[head] = expected[head] + PRESENT[name][:, None] * modality.classifiers[head](pooled)
+    same(model(video, side, PRESENT), expected)
+
+
 def test_joint_training_reaches_the_vision_adapter_through_the_cross_attention(video, side):
     model = build("caa")
     model.train_stage("all")
@@ -278,6 +307,7 @@ def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(vi
     total = sum(weights[1].values())
     assert total[:3].allclose(torch.ones_like(total[:3])) and not total[3].any()
     assert 0 < weights[1]["audio"][0].min() < weights[1]["audio"][0].max() < 1
+    assert (weights[1]["flow"][1] == 1).all() and not weights[1]["audio"][1].any()  # the second sample has flow alone
     assert build("add").fusion_weights(video, side) == {}
 
 

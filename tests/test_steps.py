@@ -119,6 +119,9 @@ def test_exchanged_modalities_are_another_clips_in_training_and_in_scoring(monke
     model = train.restore(settings(side="flow", exchanged=True, epochs=2))
     clips = decode(train.open_sets(settings(side="flow"))["validation"], ("flow",))
     assert loop.evaluate(model, shuffled(clips, "flow"))["all"] == scores[1]["all"]
+    scored = train._clips(train.open_sets(settings(side="flow"))["validation"], settings(side="flow", exchanged=True))
+    assert torch.equal(scored.side["flow"], shuffled(clips, "flow").side["flow"])
+    assert not torch.equal(scored.side["flow"], clips.side["flow"])
     assert scores[0]["no_side"] == scores[1]["no_side"]
 
 

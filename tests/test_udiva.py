@@ -15,7 +15,7 @@ from cm3t.data import collate
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import HashingEncoder, TranscriptError
 from cm3t.data.udiva import Udiva
-from cm3t.data.udiva_layout import windows_of
+from cm3t.data.udiva_layout import variants, windows_of
 from cm3t.data.udiva_metadata import TASKS, TRAITS
 from cm3t.metrics import participant_means
 
@@ -315,3 +315,10 @@ def test_arguments(dyads):
     ]:
         with pytest.raises(ValueError, match=message):
             Udiva(dyads, **options)
+
+
+def test_whole_recordings_go_before_blanked_ones(tmp_path):
+    for kind in ("masked", "unmasked"):
+        (tmp_path / f"talk_annotations_val_{kind}").mkdir()
+    found = variants(tmp_path, "talk", "talk_annotations_val")
+    assert [path.name for path in found] == ["talk_annotations_val_unmasked", "talk_annotations_val", tmp_path.name]
