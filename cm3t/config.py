@@ -137,6 +137,8 @@ class RunConfig:
     sentences: str | None = None
     encoding: str | None = None
     features: str | None = None
+    feature_length: int | None = None
+    feature_rate: float | None = None
     sampling: str | None = None
     jitter: bool = False
     transform: str | None = None
@@ -202,6 +204,9 @@ def _check_switches(config: RunConfig) -> None:
             raise ConfigError(
                 f"{name}={value!r} is for {', '.join(known)}; {config.data} knows {own or 'no such setting'}"
             )
+    stray = [name for name in ("feature_length", "feature_rate") if getattr(config, name) and not config.features]
+    if stray:
+        raise ConfigError(f"{stray[0]} is of features that were extracted beforehand, and none are given: features=...")
     if config.encoding:
         try:
             codecs.lookup(config.encoding)

@@ -84,6 +84,8 @@ HELP = {
         "sentences": "what encodes a transcript: hashing, hashing:512, sentence-transformers:MODEL",
         "encoding": "of transcripts that are not UTF-8: latin-1",
         "features": "files in the place of modalities, or beside them: audio=FOLDER,gaze=FILE.h5",
+        "feature_length": "rows taken of every clip's features, where arrays differ in theirs",
+        "feature_rate": "rows a second of features that span a whole recording",
         "sampling": "of frames",
         "jitter": "training frames at random times of their spans, new in every epoch",
         "transform": "augmentations of data.transforms, with jitter: crop+flip+colour",

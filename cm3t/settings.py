@@ -22,13 +22,14 @@ SWITCHES = {
     "windows": DYADS,
     "sentences": (*DYADS, "folder"),
     "encoding": (*DYADS, "folder"),
-    "features": (*KITCHENS, *GROUPS, *DYADS),
+    **dict.fromkeys(("features", "feature_length", "feature_rate"), (*KITCHENS, *GROUPS, *DYADS)),
     "sampling": (*KITCHENS, *GROUPS, *DYADS, "folder"),
     "jitter": (*KITCHENS, *GROUPS, *DYADS, "folder"),
     "transform": (*KITCHENS, *GROUPS, *DYADS, "folder"),
 }
 # Without a side these change nothing.
-SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sound", "sentences", "encoding", "features")
+EXTRACTED = ("features", "feature_length", "feature_rate")
+SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sound", "sentences", "encoding", *EXTRACTED)
 DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read as they are needed
 
 CHOICES = {
@@ -72,6 +73,8 @@ RANGES = {
     "view": (0, 2),
     "behaviours": (14, 15),
     "seconds": (0.1, 3600.0),
+    "feature_length": (1, 10**6),
+    "feature_rate": (1e-3, 1e6),
     "windows": (1, 10**6),
 }
 # What only runs with a side have; their first step leaves it at its default.

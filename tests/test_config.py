@@ -259,6 +259,10 @@ def test_modalities_of_features_are_modalities():
     found = resolve(side="gaze,flow", **given)
     assert found.side == ("flow", "gaze") and config.features_of(found) == {"gaze": "some/gaze.h5", "audio": "a"}
     assert vision_run(found).features is None
+    found = resolve(side="gaze", feature_length=8, feature_rate="2.5", **given)
+    assert vision_run(found) == resolve(data="epic", method="mhva+pt")
+    with pytest.raises(ConfigError, match="feature_length is of features.*none are given"):
+        resolve(data="epic", method="mhva+pt+caa", side="flow", feature_length=8)
     with pytest.raises(ConfigError, match="no modality 'depth'.*gaze"):
         resolve(side="depth", **given)
 

@@ -149,6 +149,24 @@ def test_features_in_every_layout(group, dyads, tmp_path):  # noqa: F811
         assert data.digest != sets.open_sets(settings(name, root))["train"].digest
 
 
+def test_features_of_different_lengths_are_brought_to_one_and_recordings_to_a_rate(group, copy, tmp_path):  # noqa: F811
+    given = dict(method="mhva+caa", side="gaze", features=f"gaze={tmp_path / 'gaze'}")
+    (tmp_path / "gaze").mkdir()
+    for rows, clip in ((3, "00003"), (5, "00004")):
+        np.save(tmp_path / "gaze" / f"{clip}.npy", np.full((rows, 6), 2.0, np.float32))
+    with pytest.raises(ValueError, match="differ in shape.*feature_length"):
+        train.run(settings("mpiigi", group, **given), tmp_path, quiet)
+    data = sets.open_sets(settings("mpiigi", group, feature_length=4, **given))["train"]
+    assert sets.decode(data, ("gaze",), 0).side["gaze"].shape[1:] == (4, 6)
+    for video in {row["video_id"] for row in TRAIN + VALIDATION}:
+        np.save(tmp_path / "gaze" / f"{video}.npy", np.arange(60, dtype=np.float32)[:, None])
+    with pytest.raises(RuntimeError, match="spans a recording.*feature_rate"):
+        train.run(settings("epic", copy, **given), tmp_path, quiet)
+    data = sets.open_sets(settings("epic", copy, feature_length=2, feature_rate=10, **given))["train"]
+    row, tokens = data.annotations.iloc[0], data.side_tokens("gaze", 0)
+    assert tokens.shape == (2, 1) and 10 * row.start - 1 <= tokens[0] <= tokens[1] <= 10 * row.stop
+
+
 @pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(group, tmp_path):  # noqa: F811
     losses = []

@@ -97,7 +97,9 @@ class Features:
 
     def _rows_between(self, count: int, start: float, stop: float, name: str, duration: float | None) -> slice:
         if self.rate is None and not duration:
-            raise FeatureError(f"{self.path}: {name} spans a recording: give `rate`, its rows a second")
+            raise FeatureError(
+                f"{self.path}: {name} spans a recording: give `rate`, its rows a second (to a run feature_rate=...)"
+            )
         rate = self.rate or count / duration
         first = min(int(start * rate), count - 1)
         return slice(first, max(first + 1, min(count, round(stop * rate))))

@@ -26,7 +26,8 @@ class Segments:
     A reader gives clip(index, generator), side_tokens(name, index), its table, modalities and counts.
     sampling: "segments", or "dense" for frames `step` seconds apart (see `sampling`). transform: video uint8
     (3, T, H, W) and a numpy generator -> the same, or words of `transforms`, for clips read with a generator.
-    features: {name: file or folder, or what `features.open_features` gave}, in the place of modalities or beside them.
+    features: {name: file or folder, or what `features.open_features` gave}, in the place of modalities or beside them;
+    a pair of a place and options of `open_features` is opened with these.
     """
 
     sampling, step, transform = SAMPLINGS[0], STEP, None
@@ -47,7 +48,7 @@ class Segments:
 
             self.transform = ClipTransform(transform, self.size)
         self.features = {
-            name: given if isinstance(given, Features) else open_features(given)
+            name: given if isinstance(given, Features) else _opened(given)
             for name, given in dict(features or {}).items()
         }
 
@@ -104,7 +105,7 @@ class Segments:
         if len(shapes) > 1:
             raise ValueError(
                 f"{name} tokens of {self.split} differ in shape, {sorted(shapes)[:3]}: give their `length` to "
-                "features.open_features"
+                "features.open_features, to a run feature_length=..."
             )
         return torch.stack([torch.zeros_like(first) if t is None else t for t in tokens]), present
 
@@ -156,3 +157,9 @@ def every_tenth(ids: Iterable) -> tuple:
     """
     ids = sorted(set(ids))
     return tuple(ids[4::10] or ids[-1:])
+
+
+def _opened(given: str | Path | tuple) -> Features:
+    """Features at a place, or at the place of a pair (place, options of `open_features`)."""
+    place, options = given if isinstance(given, tuple) else (given, ())
+    return open_features(place, **dict(options))

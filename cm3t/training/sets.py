@@ -120,7 +120,10 @@ def reader_options(config: RunConfig) -> dict:
     if words := {k: v for k, v in (("encoder", config.sentences), ("encoding", config.encoding)) if v}:
         options["words"] = tuple(words.items())
     if config.features:
-        options["features"] = tuple(sorted(features_of(config).items()))
+        given = (("length", config.feature_length), ("rate", config.feature_rate))
+        how = tuple((name, value) for name, value in given if value)
+        places = sorted(features_of(config).items())
+        options["features"] = tuple((name, (path, how) if how else path) for name, path in places)
     return options
 
 

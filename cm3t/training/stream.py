@@ -87,7 +87,10 @@ def read_side(data, name: str, workers: int = 0) -> tuple[Tensor, Tensor, Tensor
                     tokens = torch.zeros(len(data), *array.shape)
                 if array.shape != tuple(tokens.shape[1:]):
                     shapes = sorted([array.shape, tuple(tokens.shape[1:])])
-                    raise ValueError(f"{name} tokens of {data.split} differ in shape, {shapes}: give their `length`")
+                    raise ValueError(
+                        f"{name} tokens of {data.split} differ in shape, {shapes}: give their `length` (to a run "
+                        "feature_length=...)"
+                    )
                 tokens[index] = torch.from_numpy(array)
                 present[index] = True
     if tokens is None:
