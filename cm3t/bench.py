@@ -147,13 +147,13 @@ def record_path(part: str, name: str, clip: Clip, device: torch.device) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """A line a comparison; --save keeps each part, once all of it is measured, with the machine's description."""
     parser = argparse.ArgumentParser(prog="python -m cm3t.bench", description=main.__doc__)
-    parser.add_argument("--backbone", default="video_swin_b", choices=SIZES)
+    parser.add_argument("--backbone", default="video_swin_b", choices=SIZES, help="default video_swin_b")
     parser.add_argument(
         "--clip", type=int, nargs=3, metavar=("T", "H", "W"), default=(32, 224, 224),
         help="default 32 224 224; windows shift in time only above 16 frames",
     )  # fmt: skip
     parser.add_argument("--batch", type=int, nargs="+", default=(1, 4), help="default 1 4, where memory allows")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=15, help="turns of each; default 15")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all that this machine is made for")
     parser.add_argument("--save", action="store_true", help="write results/records/bench/speed-*.json, a file a part")
     given = parser.parse_args(argv)

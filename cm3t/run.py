@@ -59,9 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cm3t.run", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", metavar="NN", help="numbers or names; default: all, in order")
     parser.add_argument("--profile", default="smoke", choices=list(PROFILES), help="how much evidence (smoke)")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of a notebook's parameters (--list), as often as needed",
+    )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--list", action="store_true", help="what there is, what it takes")
+    mode.add_argument("--list", action="store_true", help="notebooks, times and parameters")
     mode.add_argument("--publish", action="store_true", help="move finished local runs to results/records")
     mode.add_argument("--dry-run", action="store_true", help="say what the runs lack and what they would take")
     mode.add_argument("--refresh", action="store_true", help="execute the committed notebooks in place")

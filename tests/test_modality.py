@@ -311,6 +311,12 @@ def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(vi
     assert build("add").fusion_weights(video, side) == {}
 
 
+def test_more_tokens_than_the_encoder_was_built_for_are_of_a_named_modality(video, side):
+    more = side | {"audio": side["audio"].repeat(1, 2, 1)}
+    with pytest.raises(ValueError, match=r"audio: 14 tokens came, at most 7 .*add_modality\('audio', length=7\)"):
+        build("caa")(video, more)
+
+
 @pytest.mark.parametrize(
     "call, words",
     [

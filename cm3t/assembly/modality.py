@@ -139,6 +139,12 @@ def hear(
                 f"{name} tokens are {tuple(tokens.shape)}; this model takes ({len(video)}, L, {width}), "
                 f"as add_modality({name!r}, width={width}) said"
             )
+        most = modalities[name].spec.length if modalities[name].encoder is not None else None
+        if most is not None and tokens.shape[1] > most:
+            raise ValueError(
+                f"{name}: {tokens.shape[1]} tokens came, at most {most} are encoded, as add_modality({name!r}, "
+                f"length={most}) said: give fewer, or add it with more"
+            )
         there = present.get(name)
         if there is None:
             there = torch.ones(len(video), dtype=torch.bool, device=video.device)
