@@ -157,6 +157,6 @@ def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> lis
         remedy = "give cells=1"
         if patch := getattr(backbone, "patch", None):  # the nearest map that is divided, and the pixels under it
             h, w = (max(1, round(n / cells)) * cells * p for n, p in zip(sides[0], patch[1:], strict=True))
-            remedy += f", or clip=({clip[0]}, {h}, {w})"
+            remedy += f", or clip=({clip[0]}, {h}, {w})" + (f" (to a run, size={h})" if h == w else "")
         raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}; {remedy}")
     return chosen
