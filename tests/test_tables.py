@@ -46,7 +46,7 @@ def test_what_has_not_run_has_no_row_and_no_column_and_is_named_below(both):
     variants = (*PAIR, plans.PT, plans.LONGER)
     text = tables.recorded(tables.frames(), variants, (plans.FULL, plans.LONGER))
     assert "| minus full fine-tuning | n |" in text and text.count("twice as long") == 1 and "| PT |" not in text
-    assert text.endswith("Not run yet: PT; MHVA + PT, twice as long.")
+    assert text.endswith("Not run yet at `quick`: PT; MHVA + PT, twice as long.")
 
 
 def test_an_interval_is_not_broken_over_lines():

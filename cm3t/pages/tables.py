@@ -60,7 +60,8 @@ def note(profile: str | None, frame: pd.DataFrame, variants: Iterable[Variant]) 
     found = [SYNTHETIC, f"Profile `{profile}`."] if profile else [SYNTHETIC]
     found += [f"Learning rates, {study.rates_in_words(ran)}."] if ran else []
     missing = [v.label for v in variants if v not in ran]
-    return " ".join(found + ([f"{study.NOT_RUN.capitalize()}: {'; '.join(missing)}."] if missing else []))
+    waiting = study.NOT_RUN.capitalize() + (f" at `{profile}`" if profile else "")
+    return " ".join(found + ([f"{waiting}: {'; '.join(missing)}."] if missing else []))
 
 
 def _ran(frame: pd.DataFrame, variant: Variant) -> bool:
