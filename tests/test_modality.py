@@ -311,6 +311,14 @@ def test_fusion_weights_are_a_share_for_every_block_modality_sample_and_token(vi
     assert build("add").fusion_weights(video, side) == {}
 
 
+def test_what_is_no_tensor_is_refused_by_its_name(video, side):
+    model = build("caa")
+    with pytest.raises(TypeError, match=r"present\['audio'\] is a list; give a tensor, bool \(B,\)"):
+        model(video, side, {"audio": [True] * 4})
+    with pytest.raises(TypeError, match=r"side\['flow'\] is a ndarray; give a tensor"):
+        model(video, side | {"flow": side["flow"].numpy()})
+
+
 def test_more_tokens_than_the_encoder_was_built_for_are_of_a_named_modality(video, side):
     more = side | {"audio": side["audio"].repeat(1, 2, 1)}
     with pytest.raises(ValueError, match=r"audio: 14 tokens came, at most 7 .*add_modality\('audio', length=7\)"):

@@ -116,11 +116,15 @@ def hear(
 
     side {name: (B, L, d)}, present {name: bool (B,)}, video (B, 3, T, H, W). What stands in the place of an absent
     sample is replaced before anything reads it, NaN or not. Raises ValueError for a name that the model does not
-    know, for tokens that are not (B, L, width), and for a mask that is not bool (B,); TypeError for no mapping.
+    know, for tokens that are not (B, L, width), and for a mask that is not bool (B,); TypeError for no mapping and for
+    what is no tensor.
     """
     for what, given, example in (("side", side, "tokens (B, L, d)"), ("present", present, "bool (B,)")):
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"{what} is a {type(given).__name__}; give {{name of a modality: {example}}}")
+        for name, value in (given or {}).items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{what}[{name!r}] is a {type(value).__name__}; give a tensor, {example}")
     side, present = side or {}, present or {}
     for name in (*side, *present):
         if name not in modalities:
