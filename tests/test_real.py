@@ -149,6 +149,7 @@ def test_features_in_every_layout(group, dyads, tmp_path):  # noqa: F811
         assert data.digest != sets.open_sets(settings(name, root))["train"].digest
 
 
+@pytest.mark.filterwarnings("ignore::cm3t.training.stream.UnreadableWarning")
 def test_features_of_different_lengths_are_brought_to_one_and_recordings_to_a_rate(group, copy, tmp_path):  # noqa: F811
     given = dict(method="mhva+caa", side="gaze", features=f"gaze={tmp_path / 'gaze'}")
     (tmp_path / "gaze").mkdir()
