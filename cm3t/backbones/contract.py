@@ -53,7 +53,7 @@ class Backbone:
 
     pixels: Pixels = IMAGENET
     seen: tuple[int, int, int] | None = None
-    loaded = None  # the report of the weights that were loaded (`formats.Report`)
+    loaded = None  # the report of the weights that were loaded (`report.Report`)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""
@@ -199,13 +199,13 @@ def check_video(
         raise ValueError(f"{name}: {frames} hold no patch of {patch[1]} x {patch[2]}; give larger ones")
 
 
-def as_clip(clip: Sequence[int]) -> tuple[int, int, int]:
-    """(T, H, W) of a clip's shape as it was given; ValueError, with an example, for what is no such thing."""
-    example = "give (frames, height, width) in pixels, such as clip=(8, 224, 224)"
+def as_clip(clip: Sequence[int], option: str = "clip") -> tuple[int, int, int]:
+    """(T, H, W) of a clip's shape as `option` was given; ValueError, with an example, for what is no such thing."""
+    example = f"give (frames, height, width) in pixels, such as {option}=(8, 224, 224)"
     if not isinstance(clip, Sequence) or isinstance(clip, str) or len(clip) != 3:
-        raise ValueError(f"clip={clip!r}: {example}")
+        raise ValueError(f"{option}={clip!r}: {example}")
     if not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in clip):
-        raise ValueError(f"clip={tuple(clip)!r} is not of positive integers; {example}")
+        raise ValueError(f"{option}={tuple(clip)!r} is not of positive integers; {example}")
     return tuple(int(n) for n in clip)
 
 
