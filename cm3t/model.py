@@ -131,8 +131,7 @@ class CM3T(Stages, Saving, nn.Module):
 
     def _hear(self, video: Tensor, side: Mapping | None, present: Mapping | None) -> dict[str, Heard]:
         """The encoded modalities that take part in this batch: none with the plugins disabled."""
-        if not video.is_floating_point():
-            raise TypeError(f"video is {video.dtype}; hand in normalised floats (cm3t.data.clip.normalise)")
+        contract.check_layout(video, self.backbone.name, getattr(self.backbone, "patch", None))
         return hear(self.side, self._listening() if self._enabled else (), side, present, video)
 
     def _walk(self, video: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:

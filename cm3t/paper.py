@@ -12,7 +12,7 @@ TITLE = "CM3T: Framework for Efficient Multimodal Learning for Inhomogeneous Int
 MISSING_TABLES = (2, 3, 5)
 
 # Table 1, EPIC-KITCHENS-100: group, method, backbone, top-1 accuracy (%), epochs, GFLOPs as printed.
-# The GFLOPs mix protocols (views and frames differ between rows), so they are quoted and never compared.
+# The GFLOPs follow no one protocol (published.PAPER tells what each row is short of): quoted, and never compared.
 TABLE_1 = (
     ("multimodal", "M&M Mix", "ViViT", 49.6, 50, ">4790"),
     ("multimodal", "CM3T", "Video Swin-B", 48.2, 22, "616"),

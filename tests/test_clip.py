@@ -145,3 +145,16 @@ def test_subsample():
 def test_normalise_takes_a_backbones_own_pixels():
     video = torch.full((1, 3, 2, 4, 4), 255, dtype=torch.uint8)
     assert torch.equal(normalise(video, (0.5,) * 3, (0.5,) * 3), torch.ones(video.shape))
+
+
+def test_normalise_refuses_what_decoders_give():
+    decoded = torch.zeros(1, 8, 24, 32, 3, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=r"colours before frames, got \(1, 8, 24, 32, 3\).*'... t h w c -> ... c t h w'"
+    ):
+        normalise(decoded)
+    with pytest.raises(ValueError, match="'... t c h w -> ... c t h w'"):
+        normalise(decoded.movedim(4, 2).float())
+    with pytest.raises(TypeError, match="got a ndarray: torch.from_numpy"):
+        normalise(decoded.numpy())
+    assert normalise(decoded[0].movedim(3, 0)).shape == (3, 8, 24, 32)

@@ -66,16 +66,54 @@ def set_block(name, value):
     return lambda model: setattr(model.blocks[1], name, value)
 
 
+def set_own(name, value):
+    return lambda model: setattr(model, name, value)
+
+
+def set_advance(change):
+    return lambda model: setattr(model, "advance", lambda i, x: change(x) if i == 1 else x)
+
+
 BREACHES = {
     "2 `blocks` and 1 `widths`; it needs one each": lambda model: model.widths.pop(),
     "0 `blocks` and 0 `widths`": lambda model: (model.widths.clear(), setattr(model, "blocks", nn.ModuleList())),
     r"`embed` of 'own' gives maps of width 8, `widths\[0\]` is 4": lambda model: setattr(model, "widths", [4, 8]),
-    r"`feedforward\(x\)` of block 1 of 'own', on a map of width 6 \(`widths\[1\]`\), fails": (
-        lambda model: setattr(model, "widths", [8, 6])
+    r"`advance\(1, x\)` of 'own' gives maps of width 8, `widths\[1\]` is 6": lambda model: setattr(
+        model, "widths", [8, 6]
     ),
-    r"of block 1 of 'own'.* gave a Tensor, not \(norm2\(x\), branch\)": set_block("feedforward", lambda x: x),
-    r"block 1 .*gave tensors of shape \[\(1, 1, 1, 1, 8\), \(1, 1, 1, 1\)\]": (
-        set_block("feedforward", lambda x: (x, x.sum(-1)))
+    r"`advance\(1, x\)` of 'own' gives maps of width 4, `widths\[1\]` is 8": set_advance(lambda x: x[..., :4]),
+    r"`advance\(1, x\)` of 'own' gives a tensor of shape \(1, 2, 2, 8\), not a map": set_advance(lambda x: x[:, 0]),
+    r"`advance\(1, x\)` of 'own' fails: ZeroDivisionError": set_advance(lambda x: x / (1 // 0)),
+    r"`feedforward\(x\)` of block 1 of 'own'.*a tensor of shape .*, not \(norm2\(x\), branch\)": (
+        set_block("feedforward", lambda x: x)
+    ),
+    r"`feedforward\(x\)` of block 1 of 'own'.* gives a list, not": set_block("feedforward", lambda x: [x, x]),
+    r"block 1 .*gives a tensor of shape \(1, 2, 2, 2\), not \(norm2": set_block(
+        "feedforward", lambda x: (x, x.sum(-1))
+    ),
+    r"`attention\(x\)` of block 1 of 'own', on x of shape \(1, 2, 2, 2, 8\), gives a tuple, not the branch": (
+        set_block("attention", lambda x, prefix=None: (x, None))
+    ),
+    r"`attention\(x\)` of block 1 of 'own'.* gives a tensor of shape \(1, 2, 2, 2, 4\)": (
+        set_block("attention", lambda x, prefix=None: x[..., :4])
+    ),
+    r"`attention\(x\)` of block 1 of 'own'.* gives a tensor of shape \(1, 2, 2, 2, 1\)": (  # it would broadcast
+        set_block("attention", lambda x, prefix=None: x[..., :1])
+    ),
+    r"`pool\(x\)` of 'own' gives a tensor of shape \(1, 2, 2, 2, 8\), not features": set_own("pool", lambda x: x),
+    r"`pool\(x\)` of 'own' gives .* \(1, 4\), not features \(B, D\), D its `width`: \(1, 8\)": (
+        set_own("pool", lambda x: x.mean((1, 2, 3))[:, :4])
+    ),
+    r"`embed` of 'own' gives a tensor of shape \(1, 2, 4, 8\), not a map .*`split` makes one of it": (
+        set_own("embed", lambda video: Own.embed(Own(), video).flatten(2, 3))
+    ),
+    r"`embed` of 'own' gives a tuple, not a map": set_own("embed", lambda video: (video, video)),
+    r"`split\(x\)` of 'own', on `embed`.* gives a tensor of shape .*, not a pair": set_own("split", lambda x: x),
+    r"`split\(x\)` of 'own'.*gives a tensor of shape \(1, 8\) as extra tokens": (
+        set_own("split", lambda x: (x, x[:, 0, 0, 0]))
+    ),
+    r"`join\(\*split\(x\)\)` of 'own'.* gives a tensor of shape \(1, 2, 2, 8\), not shaped as x": (
+        set_own("join", lambda x, extra: x[:, 0])
     ),
     r"block 1 of 'own': its `attention` has to be `attention\(x, prefix=None\)`": set_block("attention", lambda x: x),
     r"block 1 of 'own' has no method `attention\(x\)`": set_block("attention", None),
@@ -100,3 +138,69 @@ def test_looking_draws_nothing_and_leaves_every_part_in_its_mode():
     check(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training and model.blocks[1].training and not model.blocks[0].training
+
+
+def test_what_prefix_tuning_reads_is_looked_at_too():
+    model = Own()
+    for block in model.blocks:
+        block.attn = nn.Module()
+        block.attn.project_prefix = lambda embedding: (embedding, embedding)
+    check(model, prefixes=True)
+    model.prefix_length = 3
+    model.blocks[1].attn.project_prefix = lambda embedding: (embedding, embedding[:1])
+    with pytest.raises(
+        ContractError, match=r"`attn.project_prefix\(E\)` of block 1 of 'own' gives .* \(1, 8\), not .k, v."
+    ):
+        check(model, prefixes=True)
+    model.blocks[1].attn.project_prefix = lambda embedding: embedding
+    with pytest.raises(ContractError, match=r"of block 1 of 'own' gives a tensor of shape \(3, 8\), not .k, v."):
+        check(model, prefixes=True)
+
+
+def test_a_backbone_of_ones_own_is_walked_once_and_one_of_the_packages_is_not(monkeypatch):
+    model, calls = Own(), []
+    monkeypatch.setattr(Block, "attention", lambda self, x, prefix=None: calls.append(x.shape) or self.mix(x))
+    cm3t.CM3T(model, "mhva", {"verb": 3})
+    assert calls == [(1, 2, 2, 2, 8)] * 2
+    ours = cm3t.backbone("vivit_mini")
+    monkeypatch.setattr(type(ours.blocks[0]), "attention", lambda self, x, prefix=None: calls.append(x.shape))
+    check(ours, prefixes=True)
+    assert len(calls) == 2
+
+
+def test_a_backbone_on_the_meta_device_is_walked_without_memory():
+    with torch.device("meta"):
+        check(Own(width=1024))
+
+
+BYTES = torch.zeros(2, 3, 2, 8, 8, dtype=torch.uint8)
+VIDEOS = {
+    r"own: video has .* it looks channel-last; use einops.rearrange\(video, 'b t h w c -> b c t h w'": BYTES.movedim(
+        1, 4
+    ),
+    r"own: video is torch.uint8; .*cm3t.data.clip.normalise\(video, \*model.backbone.pixels\)": BYTES,
+    r"own: video is torch.int64; .*normalise\(video.to\(torch.uint8\), \*model": BYTES.long(),
+    r"own: video is a ndarray, not a torch.Tensor; hand in torch.from_numpy\(video\)": BYTES.numpy(),
+    r"own: video is a list, not a torch.Tensor; hand in torch.stack\(video\)": [BYTES[0].float()],
+    r"own: video has shape \(0, 3, 2, 8, 8\), a batch of no clips; leave empty batches out": BYTES[:0].float(),
+}
+
+
+@pytest.mark.parametrize("words", VIDEOS)
+def test_what_is_no_video_is_refused_before_anything_is_run(words):
+    model = cm3t.CM3T(Own(), "mhva+caa", {"verb": 3})
+    model.add_modality("audio", width=4)
+    for side in (None, {"audio": torch.zeros(2, 1, 4)}):
+        with pytest.raises((TypeError, ValueError), match=words):
+            model(VIDEOS[words], side=side)
+
+
+def test_three_frames_with_their_colours_last_are_told_from_a_video_by_the_patch():
+    model = cm3t.create("video_swin_mini", method="mhva", weights=None)
+    with pytest.raises(ValueError, match="it looks channel-last"):
+        model(torch.zeros(2, 3, 96, 96, 3, dtype=torch.uint8))
+
+
+def test_a_backbone_alone_names_its_own_pixels():
+    with pytest.raises(TypeError, match=r"vivit_mini: video is torch.uint8; .*normalise\(video, \*backbone.pixels\)"):
+        cm3t.backbone("vivit_mini")(torch.zeros(1, 3, 8, 96, 96, dtype=torch.uint8))

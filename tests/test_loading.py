@@ -16,7 +16,10 @@ import cm3t
 from cm3t import backbones
 from cm3t.backbones import formats, weights
 
-CLIPS = {"vivit_mini": ["pos_embed (1, 145, 144) -> (1, 33, 144)"], "clip_mini": ["temporal_embed (1, 8, 144)"]}
+CLIPS = {
+    "vivit_mini": ["pos_embed (1, 145, 144) of 4 x 6 x 6 -> (1, 33, 144) of 2 x 4 x 4"],
+    "clip_mini": ["temporal_embed (1, 8, 144)"],
+}
 
 
 @pytest.mark.parametrize("name", CLIPS)

@@ -158,7 +158,7 @@ def test_hugging_face_vivit_by_its_own_file(tmp_path):
     assert report.layout == "Hugging Face ViViT" and not report.dropped and not report.interpolated
 
     longer = weights.load(vivit(clip=(8, 48, 32)), tmp_path / "model.safetensors", native=(4, 32, 32))
-    assert longer.interpolated == ["pos_embed (1, 9, 24) -> (1, 25, 24)"]
+    assert longer.interpolated == ["pos_embed (1, 9, 24) of 2 x 2 x 2 -> (1, 25, 24) of 4 x 3 x 2"]
 
 
 def test_positions_of_equal_number_and_another_shape_are_resampled(tmp_path):
@@ -167,7 +167,7 @@ def test_positions_of_equal_number_and_another_shape_are_resampled(tmp_path):
     square, flat = vivit(clip=(4, 64, 64)), vivit(clip=(4, 32, 128))
     save_file(square.state_dict(), tmp_path / "square.safetensors")
     report = weights.load(flat, tmp_path / "square.safetensors", native=(4, 64, 64))
-    assert report.interpolated == ["pos_embed (1, 33, 24) -> (1, 33, 24)"]
+    assert report.interpolated == ["pos_embed (1, 33, 24) of 2 x 4 x 4 -> (1, 33, 24) of 2 x 2 x 8"]
     assert not torch.equal(flat.pos_embed, square.pos_embed)
     again = vivit(clip=(4, 64, 64))
     assert not weights.load(again, tmp_path / "square.safetensors", native=(4, 64, 64)).interpolated
@@ -238,7 +238,7 @@ def test_positions_of_another_size_are_interpolated_as_timm_does_it():
     state, report = formats.translate(small.state_dict(), frames_of(large, clip=(3, 48, 48), classes=None))
     expected = timm.layers.resample_abs_pos_embed(small.pos_embed, [6, 6])
     torch.testing.assert_close(state["pos_embed"], expected)
-    assert report.interpolated == ["pos_embed (1, 17, 24) -> (1, 37, 24)"]
+    assert report.interpolated == ["pos_embed (1, 17, 24) of 1 x 4 x 4 -> (1, 37, 24) of 1 x 6 x 6"]
 
 
 class Payload:

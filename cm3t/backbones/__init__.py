@@ -88,6 +88,7 @@ def backbone(
     num_classes: int | None = None,
     weights: str | Path | None = None,
     clip: Sequence[int] | None = None,
+    weights_clip: Sequence[int] | None = None,
 ) -> nn.Module:
     """The frozen part alone, by name: video (B, 3, T, H, W) -> features (B, D), or logits with `num_classes`.
 
@@ -97,6 +98,8 @@ def backbone(
     `model.pixels` is the normalisation that weights of timm's were trained with; files and other repositories do not
     tell theirs, and are taken to have the backbone's usual one.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
+    `weights_clip` is (T, H, W) of the clips that a file of position embeddings was trained on, where it is neither the
+    published one's nor the model's: their number alone does not tell it.
     Raises ValueError for an unknown name, listing the known ones, for a clip or a number of classes that cannot be, and
     for timm's weights of another network; WeightsError for weights that do not fit.
     """
@@ -112,8 +115,12 @@ def backbone(
     pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
     model.pixels = trained_on or pixels
+    told = None if weights_clip is None else as_clip(weights_clip, "weights_clip")
+    if told and (path is None or getattr(model, "pos_embed", None) is None):
+        why = "no weights are loaded" if path is None else f"{name} has no position embeddings"
+        raise ValueError(f"weights_clip={told}: {why}; leave it out")
     if path is not None:
-        model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"])
+        model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"], told=told)
         if model.loaded.window:
             _warn_of_windows(name, path, model.loaded.window)
     return model

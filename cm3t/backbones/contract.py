@@ -53,7 +53,7 @@ class Backbone:
 
     pixels: Pixels = IMAGENET
     seen: tuple[int, int, int] | None = None
-    loaded = None  # the report of the weights that were loaded (`formats.Report`)
+    loaded = None  # the report of the weights that were loaded (`report.Report`)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(map (B, T, H, W, C), extra (B, E, C) or None) of what the blocks pass on."""
@@ -96,8 +96,9 @@ def embed_nothing(backbone: nn.Module, clip: Sequence[int]) -> Tensor:
 def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
     """Raise `ContractError` naming the first attribute that is missing or at fault, and the block where it is in one.
 
-    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do. A black clip
-    is embedded, and one token goes through every block's MLP, so that what they return is known; no attention is run.
+    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do. One black
+    clip is walked through a backbone of one's own, in eval mode, so that all that it returns is known: it costs a
+    forward pass. Of this package's networks the embedding alone is run.
     """
     who = getattr(backbone, "name", type(backbone).__name__)
     for attribute in _BACKBONE:
@@ -120,7 +121,7 @@ def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
                 f"block {i} of {who!r} has no `attn.project_prefix`: prefix tuning cannot open its attention; "
                 "use a method without `pt` (MHVA and AdaptFormer do not touch the attention)"
             )
-    _probe(backbone, who)
+    _walk(backbone, who, prefixes)
 
 
 def _takes_a_prefix(attention: Callable) -> bool:
@@ -133,24 +134,91 @@ def _takes_a_prefix(attention: Callable) -> bool:
     return True
 
 
-def _probe(backbone: nn.Module, who: str) -> None:
-    """ContractError unless the embedding has the first block's width, and every MLP branch its block's."""
+def _walk(backbone: nn.Module, who: str, prefixes: bool) -> None:
+    """ContractError at the first step of a walk over a black clip that gives what the contract does not promise.
+
+    The networks of this package are tested to keep it: of those the embedding alone is looked at.
+    """
     x = _run(f"`embed` of {who!r}, on a clip of its own size,", lambda: embed_nothing(backbone, backbone.clip))
     with at_rest(backbone):
-        x = _run(f"`advance(0, x)` of {who!r}", lambda: backbone.advance(0, x))
-        for i, (block, width) in enumerate(zip(backbone.blocks, backbone.widths, strict=True)):
-            if i == 0 and x.shape[-1] != width:
-                raise ContractError(f"`embed` of {who!r} gives maps of width {x.shape[-1]}, `widths[0]` is {width}")
-            token = x.new_zeros(*(1 for _ in x.shape[1:]), width)
-            call = f"`feedforward(x)` of block {i} of {who!r}, on a map of width {width} (`widths[{i}]`),"
-            pair = _run(call, lambda block=block, token=token: block.feedforward(token))
-            shapes = [tuple(getattr(one, "shape", ())) for one in pair] if isinstance(pair, tuple) else []
-            if shapes != [tuple(token.shape)] * 2:
-                gave = f"tensors of shape {shapes}" if shapes else f"a {type(pair).__name__}"
-                raise ContractError(f"{call} gave {gave}, not (norm2(x), branch), both shaped as x")
+        _map_of(backbone, x, f"`embed` of {who!r}")
+        x = _advanced(backbone, 0, x, who)
+        if type(backbone).__module__.startswith(f"{__package__}."):
+            return
+        for i, block in enumerate(backbone.blocks):
+            x = _advanced(backbone, i, x, who) if i else x
+            x = _through(block, x, f"block {i} of {who!r}", backbone.prefix_length if prefixes else 0)
+        call = f"`pool(x)` of {who!r}"
+        _expect(call, _run(call, lambda: backbone.pool(x)), (1, backbone.width), "features (B, D), D its `width`")
 
 
-def _run(what: str, call: Callable) -> Tensor:
+def _advanced(backbone: nn.Module, i: int, x: Tensor, who: str) -> Tensor:
+    """What block i reads, shaped as x or (B, T, H, W, C); ContractError unless its map has the block's width."""
+    call, before = f"`advance({i}, x)` of {who!r}", x
+    x = _run(call, lambda: backbone.advance(i, before))
+    width = _map_of(backbone, x, call).shape[-1]
+    if width != backbone.widths[i]:
+        at_fault = f"`embed` of {who!r}" if i == 0 and x.shape == before.shape else call
+        raise ContractError(f"{at_fault} gives maps of width {width}, `widths[{i}]` is {backbone.widths[i]}")
+    return x
+
+
+def _map_of(backbone: nn.Module, x: Tensor, what: str) -> Tensor:
+    """The map (1, T, H, W, C) in what the blocks pass on; ContractError where `split` and `join` do not find it."""
+    if not isinstance(x, Tensor):
+        raise ContractError(f"{what} gives {_kind(x)}, not a map (B, T, H, W, C)")
+    of = f"{backbone.name!r}, on {what} of shape {tuple(x.shape)},"
+    pair = _run(f"`split(x)` of {of}", lambda: backbone.split(x))
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ContractError(f"`split(x)` of {of} gives {_kind(pair)}, not a pair (map, extra tokens or None)")
+    plane, extra = pair
+    if not isinstance(plane, Tensor) or plane.ndim != 5 or len(plane) != 1:
+        split = "; where there are class tokens, `split` makes one of it" if plane is x else ", by its `split`"
+        raise ContractError(f"{what} gives {_kind(plane)}, not a map (B, T, H, W, C){split}")
+    if extra is not None and (not isinstance(extra, Tensor) or extra.ndim != 3 or extra.shape[2] != plane.shape[4]):
+        raise ContractError(f"`split(x)` of {of} gives {_kind(extra)} as extra tokens, not (B, E, C) or None")
+    call = f"`join(*split(x))` of {of}"
+    _expect(call, _run(call, lambda: backbone.join(plane, extra)), tuple(x.shape), "shaped as x")
+    return plane
+
+
+def _through(block: nn.Module, x: Tensor, of: str, length: int) -> Tensor:
+    """x, shaped as x, behind both branches of a block; with a `length`, its attention reads so long a prefix."""
+    shape, prefix = tuple(x.shape), None
+    if length:
+        call, embedding = f"`attn.project_prefix(E)` of {of}", x.new_zeros(length, x.shape[-1])
+        prefix = _run(call, lambda: block.attn.project_prefix(embedding))
+        _expect_two(call, prefix, tuple(embedding.shape), "(k, v), both shaped as E")
+    call = f"`attention({'x, prefix' if length else 'x'})` of {of}, on x of shape {shape},"
+    branch = _run(call, lambda: block.attention(x, prefix))
+    _expect(call, branch, shape, "the branch, shaped as x")
+    x = x + branch
+    call = f"`feedforward(x)` of {of}, on x of shape {shape},"
+    pair = _run(call, lambda: block.feedforward(x))
+    _expect_two(call, pair, shape, "(norm2(x), branch), both shaped as x")
+    return x + pair[1]
+
+
+def _expect(call: str, value: object, shape: tuple[int, ...], words: str) -> None:
+    """ContractError unless a call gave a tensor of a shape, which the words call by its name."""
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+        raise ContractError(f"{call} gives {_kind(value)}, not {words}: {shape}")
+
+
+def _expect_two(call: str, pair: object, shape: tuple[int, ...], words: str) -> None:
+    """ContractError unless a call gave a tuple of two tensors of one shape."""
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ContractError(f"{call} gives {_kind(pair)}, not {words}: {shape}")
+    for one in pair:
+        _expect(call, one, shape, words)
+
+
+def _kind(value: object) -> str:
+    """What something is: a tensor and its shape, or a class."""
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _run(what: str, call: Callable) -> object:
     """What `call` returns; ContractError where it fails."""
     try:
         return call()
@@ -164,6 +232,38 @@ _ORDERS = {  # where the channels are, if not where they belong -> the order's n
 }
 
 
+def check_layout(
+    video: Tensor, name: str, patch: tuple[int, int, int] | None = None, *, owner: str = "model.backbone"
+) -> None:
+    """Raise TypeError or ValueError, with the remedy, unless `video` is a float tensor (B, 3, T, H, W) of some clips.
+
+    patch  (t, h, w) pixels a token: three frames whose channels are last are told from a video by it
+    owner  how the caller's code names what has the `pixels` by which videos are normalised
+    """
+    if not isinstance(video, Tensor):
+        made = {"ndarray": "torch.from_numpy(video)", "list": "torch.stack(video)"}.get(
+            type(video).__name__, "a tensor"
+        )
+        raise TypeError(f"{name}: video is a {type(video).__name__}, not a torch.Tensor; hand in {made}")
+    shape = tuple(video.shape)
+    if video.ndim != 5:
+        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")
+    if shape[1] != 3 or (
+        shape[4] == 3 and isinstance(patch, tuple) and patch[2] > 3
+    ):  # three frames, channel-last, have 3 in both places
+        known = next((order for axis, order in _ORDERS.items() if shape[axis] == 3), None)
+        remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
+        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
+    if not len(video):
+        raise ValueError(f"{name}: video has shape {shape}, a batch of no clips; leave empty batches out")
+    if not video.is_floating_point():
+        given = "video" if video.dtype == torch.uint8 else "video.to(torch.uint8)"
+        raise TypeError(
+            f"{name}: video is {video.dtype}; hand in normalised floats: "
+            f"cm3t.data.clip.normalise({given}, *{owner}.pixels)"
+        )
+
+
 def check_video(
     video: Tensor,
     name: str,
@@ -172,26 +272,19 @@ def check_video(
     weights: Tensor | None = None,
     padded: bool = False,
 ) -> None:
-    """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W).
+    """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W) that fits.
 
     patch    (t, h, w) pixels a token, by which clips must divide; where they are `padded`, they need one patch at least
     weights  one of the backbone's parameters: the video must have its precision, unless torch casts by itself
     """
+    check_layout(video, name, patch, owner="backbone")
     shape = tuple(video.shape)
-    if not video.is_floating_point():
-        raise TypeError(f"video is {video.dtype}; hand in normalised floats (cm3t.data.clip.normalise)")
     if weights is not None and video.dtype != weights.dtype and not torch.is_autocast_enabled(video.device.type):
         own = str(weights.dtype).removeprefix("torch.")
         raise TypeError(
             f"{name}: video is {video.dtype}, the weights are {weights.dtype}; hand in video.to(torch.{own}), or make "
             f"the model of that precision: model.to({video.dtype})"
         )
-    if video.ndim != 5:
-        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")
-    if shape[1] != 3 or (shape[4] == 3 and patch and patch[2] > 3):  # three frames, channel-last, have 3 in both places
-        known = next((order for axis, order in _ORDERS.items() if shape[axis] == 3), None)
-        remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
-        raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")
     if not padded:
         check_clip(shape[2:], name, patch or (1, 1, 1))
     elif not shape[2] or shape[3] < patch[1] or shape[4] < patch[2]:
@@ -199,13 +292,13 @@ def check_video(
         raise ValueError(f"{name}: {frames} hold no patch of {patch[1]} x {patch[2]}; give larger ones")
 
 
-def as_clip(clip: Sequence[int]) -> tuple[int, int, int]:
-    """(T, H, W) of a clip's shape as it was given; ValueError, with an example, for what is no such thing."""
-    example = "give (frames, height, width) in pixels, such as clip=(8, 224, 224)"
+def as_clip(clip: Sequence[int], option: str = "clip") -> tuple[int, int, int]:
+    """(T, H, W) of a clip's shape as `option` was given; ValueError, with an example, for what is no such thing."""
+    example = f"give (frames, height, width) in pixels, such as {option}=(8, 224, 224)"
     if not isinstance(clip, Sequence) or isinstance(clip, str) or len(clip) != 3:
-        raise ValueError(f"clip={clip!r}: {example}")
+        raise ValueError(f"{option}={clip!r}: {example}")
     if not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in clip):
-        raise ValueError(f"clip={tuple(clip)!r} is not of positive integers; {example}")
+        raise ValueError(f"{option}={tuple(clip)!r} is not of positive integers; {example}")
     return tuple(int(n) for n in clip)
 
 

@@ -1,78 +1,18 @@
 """Other people's checkpoint layouts, translated to the parameter names of the backbones here, tensor by tensor."""
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
-from cm3t.backbones.positions import Grid, resample
+from cm3t.backbones.fitting import fit
+from cm3t.backbones.positions import Grid
+from cm3t.backbones.report import Report
 
 State = dict[str, Tensor]
 DERIVED = ("relative_position_index", "attn_mask")  # tables that follow from the architecture
-
-
-@dataclass
-class Report:
-    """What became of a checkpoint on its way into a backbone; `print` it, or `line()` of it.
-
-    layout        whose names the file has
-    mapped        tensors that went in
-    dropped       the file's keys that have no place here (a head, a text tower, tables that the architecture tells)
-    strange       how many of those are neither of a head nor such tables
-    kept          parameters the file does not have, left as they start
-    interpolated  what was resampled to another grid, with both shapes
-    inflated      what was spread over time, with both shapes
-    widened       tensors of half precision, read as float32
-    narrowed      tensors of double precision, stored as float32
-    window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables
-    digest        the first 16 hex digits of the file's sha256
-    """
-
-    layout: str
-    mapped: int = 0
-    dropped: list[str] = field(default_factory=list)
-    strange: int = 0
-    kept: list[str] = field(default_factory=list)
-    interpolated: list[str] = field(default_factory=list)
-    inflated: list[str] = field(default_factory=list)
-    widened: int = 0
-    narrowed: int = 0
-    window: Grid | None = None
-    digest: str = ""
-
-    @property
-    def plain(self) -> bool:
-        """Did every tensor go in as it was, but for a classifier and tables that follow from the architecture?"""
-        return not (self.strange or self.kept or self.interpolated or self.inflated or self.narrowed)
-
-    def _parts(self, shown: int) -> list[str]:
-        """What happened beside the mapping, a phrase each that names the first few tensors."""
-        parts = []
-        for name in ("dropped", "kept", "interpolated", "inflated"):
-            items = getattr(self, name)
-            more = f" and {len(items) - shown} more" if len(items) > shown else ""
-            parts += [f"{name} ({len(items)}): {', '.join(items[:shown])}{more}"] if items else []
-        return parts + [f"{self.narrowed} narrowed from float64 to float32"] * bool(self.narrowed)
-
-    def __str__(self) -> str:
-        lines = [f"{self.layout} layout: {self.mapped} tensors mapped; {self.widened} of the file's widened to float32"]
-        return "\n  ".join(lines + self._parts(6))
-
-    def line(self) -> str:
-        """The same in one line, for a log."""
-        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *self._parts(2)])
-
-    def brief(self) -> dict:
-        """The same for a record; of long lists the first dozen, and how many there are."""
-        found = asdict(self)
-        for name, items in found.items():
-            if isinstance(items, list) and len(items) > 12:
-                found[name] = [*items[:12], f"and {len(items) - 12} more"]
-        return found
 
 
 _VIVIT = [
@@ -120,11 +60,14 @@ _IMAGE_SWIN = [
 ]
 
 
-def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | None = None) -> tuple[State, Report]:
+def translate(
+    tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | None = None, told: Grid | None = None
+) -> tuple[State, Report]:
     """A checkpoint's tensors, of whatever known layout and shape, under the names of `model`, and what was done.
 
-    `native` is the clip (T, H, W) in pixels that the backbone's published weights were made for: it tells the grid of
-    position embeddings of another size. What fits nowhere keeps its name and shape, for `weights.misfits` to list.
+    `native` is the clip (T, H, W) in pixels that the backbone's published weights were made for, `told` the one that
+    this file is said to have: they tell the grid of position embeddings of another size. What fits nowhere keeps its
+    name and shape, for `weights.misfits` to list. ValueError where the file cannot have the clip that was told.
     """
     tensors = dict(tensors)
     report = Report(layout="own")
@@ -140,7 +83,7 @@ def translate(tensors: Mapping[str, Tensor], model: nn.Module, native: Grid | No
     image = getattr(state.get("patch_embed.proj.weight"), "ndim", 5) == 4  # a model of images, which has no time
     for key, value in list(state.items()):
         if key in own and (value.shape != own[key].shape or key == "pos_embed"):  # 7 x 28 tokens are not 14 x 14
-            state[key] = _fit(key, value, own[key], model, native, image, report)
+            state[key] = fit(key, value, own[key], model, report, image=image, native=native, told=told)
     report.mapped = len(state)
     doubles = [k for k, v in state.items() if v.dtype == torch.float64]
     report.narrowed = sum(k in own and own[k].dtype == torch.float32 for k in doubles)
@@ -217,85 +160,3 @@ def _fuse(state: State) -> State:
         if all(name in state for name in names):
             state[key.replace(".attn.q.", ".attn.qkv.")] = torch.cat([state.pop(name) for name in names])
     return state
-
-
-def _fit(
-    key: str, value: Tensor, own: Tensor, model: nn.Module, native: Grid | None, image: bool, report: Report
-) -> Tensor:
-    """A tensor of another shape inflated over time or resampled to the model's, if it is one of those that can be."""
-    fitted, how = value, report.interpolated
-    if key == "patch_embed.proj.weight" and value.ndim == 4 and own.ndim == 5:
-        fitted, how = inflate(value, own.shape[2], central=hasattr(model, "grid")), report.inflated
-    elif key.endswith("relative_position_bias_table"):
-        spans = tuple(2 * w - 1 for w in model.get_submodule(key.rpartition(".")[0]).window)
-        old = _table_grid(len(value), spans, image)
-        if old is not None:
-            fitted = _spread(value, old, spans)
-            if old[0] == 1 < spans[0]:
-                how = report.inflated
-            elif old != spans:
-                report.window = tuple((n + 1) // 2 for n in old)
-    elif key == "pos_embed":
-        extra = own.shape[1] - math.prod(model.grid)
-        old = _position_grid(value.shape[1] - extra, model, native, image)
-        if old is not None:
-            still = value
-            if old[0] == 1 < model.grid[0]:
-                still = repeat(value[:, extra:], "b n c -> b (t n) c", t=model.grid[0])
-                still = torch.cat([value[:, :extra], still], dim=1)
-                old, how = (model.grid[0], *old[1:]), report.inflated
-            fitted = resample(still, old, model.grid)
-    elif key == "temporal_embed":
-        fitted = resample(value, (value.shape[1], 1, 1), (own.shape[1], 1, 1))
-    if fitted is value:
-        return value
-    if fitted.shape == own.shape:
-        how.append(f"{key} {tuple(value.shape)} -> {tuple(own.shape)}")
-        return fitted
-    return value
-
-
-def inflate(weight: Tensor, frames: int, *, central: bool) -> Tensor:
-    """A 2-D convolution's weight (C', C, h, w) over time, (C', C, t, h, w).
-
-    Central: all of it on the frame in the middle (ViViT's initialisation); else an equal part on every frame (Swin's).
-    On a clip of equal frames both give what the 2-D convolution gave.
-    """
-    if not central:
-        return repeat(weight / frames, "o c h w -> o c t h w", t=frames)
-    out = weight.new_zeros(*weight.shape[:2], frames, *weight.shape[2:])
-    out[:, :, frames // 2] = weight
-    return out
-
-
-def _table_grid(rows: int, spans: Grid, image: bool) -> Grid | None:
-    """(T, H, W) spans of a bias table with so many rows: a 2-D one, or one of another window length."""
-    side = math.isqrt(rows)
-    if rows % (spans[1] * spans[2]) == 0 and not image:
-        return rows // (spans[1] * spans[2]), spans[1], spans[2]
-    return (1, side, side) if side * side == rows else None
-
-
-def _spread(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """A bias table (rows, h) of spans `old` on spans `new`: a 2-D one is repeated over time, others interpolated."""
-    if old[0] == 1:
-        plane = resample(table[None], old, (1, *new[1:]))[0]
-        return plane.repeat(new[0], 1)
-    return resample(table[None], old, new)[0]
-
-
-def _position_grid(rows: int, model: nn.Module, native: Grid | None, image: bool) -> Grid | None:
-    """(T, H, W) of position embeddings with so many rows: the published grid, or ours, or ours at another size."""
-    t, h, w = model.grid
-    if native is not None:
-        published = tuple(n // p for n, p in zip(native, model.patch, strict=True))
-        published = (1, *published[1:]) if image or model.span == 1 else published
-        if math.prod(published) == rows:
-            return published
-    if rows == t * h * w:
-        return t, h, w
-    time = 1 if image else t
-    side = math.isqrt(rows // time)
-    if time * side * side == rows:
-        return time, side, side
-    return (rows // (h * w), h, w) if rows % (h * w) == 0 else None

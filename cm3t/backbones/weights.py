@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cm3t.backbones import names
-from cm3t.backbones.formats import Report, translate, widen
+from cm3t.backbones.fitting import clips_of
+from cm3t.backbones.formats import translate, widen
+from cm3t.backbones.report import Report
 from cm3t.coerce import nearest
 
 
@@ -185,19 +188,30 @@ def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
     ]
 
 
-def load(model: nn.Module, path: Path, *, native: tuple[int, int, int] | None = None) -> Report:
+def load(
+    model: nn.Module,
+    path: Path,
+    *,
+    native: tuple[int, int, int] | None = None,
+    told: tuple[int, int, int] | None = None,
+) -> Report:
     """Load a checkpoint of any known layout into a backbone, strictly; returns what was mapped, dropped, interpolated.
 
     A headless model drops a file's head; a model with a head needs a head of its size in the file. `native` is the clip
-    (T, H, W) that published weights were made for. Raises WeightsError that says of what size file and model are, with
-    the first keys that do not fit, and for weights that are integers or not finite.
+    (T, H, W) that published weights were made for, `told` the clip of this very file, where it is known. Raises
+    WeightsError that says of what size file and model are, with the first keys that do not fit, and for weights that
+    are integers or not finite.
     """
-    state, report = translate(_open(path)[0], model, native)
+    tensors = _open(path)[0]
+    try:
+        state, report = translate(tensors, model, native, told)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}; give the clip that it was trained on as weights_clip") from error
     own = model.state_dict()
     if differ := misfits(own, state):
         more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
         where = f"{path} ({report.layout} layout) does not fit {model.name}, {len(differ)} keys"
-        lines = [f"{where}: {_why(own, state, report, model.name)}", *sorted(differ)[:LISTED], *more]
+        lines = [f"{where}: {_why(model, own, state, report)}", *sorted(differ)[:LISTED], *more]
         raise WeightsError("\n  ".join(lines))
     for key, value in state.items():
         if own[key].is_floating_point() and not value.is_floating_point():
@@ -213,8 +227,8 @@ def load(model: nn.Module, path: Path, *, native: tuple[int, int, int] | None = 
     return report
 
 
-def _why(own: Mapping, state: Mapping, report: Report, name: str) -> str:
-    """Why a file does not fit: a layout that is not read, a head of other classes, or another size; with the remedy."""
+def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
+    """Why a file does not fit: a layout that is not read, another head, clip or size; with the remedy."""
     if report.layout in UNREAD:
         return f"such files are not read; {UNREAD[report.layout]}"
     if not (wrong := misfits(_body(own), _body(state))):
@@ -225,10 +239,19 @@ def _why(own: Mapping, state: Mapping, report: Report, name: str) -> str:
             else "no classifier; give num_classes=None"
         )
         return f"the file has {has}, or load the features alone and put a head on them"
+    if len(wrong) == 1 and "pos_embed" in state and state["pos_embed"].shape[1] != own["pos_embed"].shape[1]:
+        rows = state["pos_embed"].shape[1] - own["pos_embed"].shape[1] + math.prod(model.grid)
+        clips = [f"weights_clip={clip}" for clip in clips_of(rows, model)]
+        return (
+            f"the file has {rows} positions, the model {' x '.join(map(str, model.grid))} of them, and no file tells "
+            "its clip; say which it was trained on: "
+            f"cm3t.backbone({model.name!r}, weights=FILE, weights_clip=(T, H, W))"
+            + (f", such as {' or '.join(clips)}" if clips else "")
+        )
     there, here = sketch(state), sketch(own)
     if there == here:
         return f"both are {here}, but {len(wrong)} parameters differ"
-    also = f", or {remedy(name)}" if known(name) else ""
+    also = f", or {remedy(model.name)}" if known(model.name) else ""
     return f"the file holds {there}, the model is {here}; make a backbone of the file's size{also}"
 
 

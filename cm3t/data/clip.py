@@ -126,8 +126,19 @@ def normalise(video: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] 
     """Bytes to the numbers a backbone takes: (x / 255 - mean) / std per colour, by default with ImageNet's.
 
     What a backbone was pretrained with is its `pixels`, (mean, std): normalise(video, *model.backbone.pixels).
-    Shapes: uint8 (B, 3, T, H, W) -> float32, same shape and device. Errors: TypeError unless the video is uint8.
+    Shapes: uint8 (B, 3, T, H, W) or (3, T, H, W) -> float32, same shape and device. Errors: TypeError unless the video
+    is a tensor of uint8, ValueError where the colours are not before the frames, as decoders give them.
     """
+    if not isinstance(video, Tensor):
+        raise TypeError(
+            f"normalise takes a tensor, got a {type(video).__name__}: torch.from_numpy makes one of an array"
+        )
+    if video.ndim not in (4, 5) or video.shape[-4] != 3:
+        there = "c h w" if video.ndim > 2 and video.shape[-3] == 3 else "h w c"
+        raise ValueError(
+            f"normalise takes video (B, 3, T, H, W), colours before frames, got {tuple(video.shape)}: "
+            f"bring it into that order first, einops.rearrange(video, '... t {there} -> ... c t h w')"
+        )
     if video.dtype != torch.uint8:
         raise TypeError(f"normalise takes uint8 video, got {video.dtype}: was it normalised already?")
     mean, std = (rearrange(video.new_tensor(v, dtype=torch.float32), "c -> c 1 1 1") for v in (mean, std))

@@ -1,0 +1,65 @@
+"""What a load did to a checkpoint, to be printed, logged and recorded."""
+
+from dataclasses import asdict, dataclass, field
+
+from cm3t.backbones.positions import Grid
+
+
+@dataclass
+class Report:
+    """What became of a checkpoint on its way into a backbone; `print` it, or `line()` of it.
+
+    layout        whose names the file has
+    mapped        tensors that went in
+    dropped       the file's keys that have no place here (a head, a text tower, tables that the architecture tells)
+    strange       how many of those are neither of a head nor such tables
+    kept          parameters the file does not have, left as they start
+    interpolated  what was resampled to another grid, with both shapes
+    inflated      what was spread over time, with both shapes
+    widened       tensors of half precision, read as float32
+    narrowed      tensors of double precision, stored as float32
+    window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables
+    digest        the first 16 hex digits of the file's sha256
+    """
+
+    layout: str
+    mapped: int = 0
+    dropped: list[str] = field(default_factory=list)
+    strange: int = 0
+    kept: list[str] = field(default_factory=list)
+    interpolated: list[str] = field(default_factory=list)
+    inflated: list[str] = field(default_factory=list)
+    widened: int = 0
+    narrowed: int = 0
+    window: Grid | None = None
+    digest: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Did every tensor go in as it was, but for a classifier and tables that follow from the architecture?"""
+        return not (self.strange or self.kept or self.interpolated or self.inflated or self.narrowed)
+
+    def _parts(self, shown: int) -> list[str]:
+        """What happened beside the mapping, a phrase each that names the first few tensors."""
+        parts = []
+        for name in ("dropped", "kept", "interpolated", "inflated"):
+            items = getattr(self, name)
+            more = f" and {len(items) - shown} more" if len(items) > shown else ""
+            parts += [f"{name} ({len(items)}): {', '.join(items[:shown])}{more}"] if items else []
+        return parts + [f"{self.narrowed} narrowed from float64 to float32"] * bool(self.narrowed)
+
+    def __str__(self) -> str:
+        lines = [f"{self.layout} layout: {self.mapped} tensors mapped; {self.widened} of the file's widened to float32"]
+        return "\n  ".join(lines + self._parts(6))
+
+    def line(self) -> str:
+        """The same in one line, for a log."""
+        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *self._parts(2)])
+
+    def brief(self) -> dict:
+        """The same for a record; of long lists the first dozen, and how many there are."""
+        found = asdict(self)
+        for name, items in found.items():
+            if isinstance(items, list) and len(items) > 12:
+                found[name] = [*items[:12], f"and {len(items) - 12} more"]
+        return found

@@ -1,0 +1,73 @@
+"""Position embeddings of a file of another clip lie where they lay, and no clip is guessed where two would do."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_weights import vivit
+
+from cm3t import backbones
+from cm3t.backbones import formats, weights
+
+
+def positions(grid):
+    """Position embeddings (1, 1 + N, 24) of a grid (T, H, W): every row says where it lies."""
+    t, h, w = (torch.arange(float(n)) for n in grid)
+    places = 100 * t[:, None, None] + 10 * h[:, None] + w
+    return torch.cat([torch.zeros(1), places.flatten()])[None, :, None].expand(1, -1, 24).contiguous()
+
+
+def placed(tmp_path, grid, **clips):
+    """The positions (T, H, W) that a ViViT of 16 x 14 x 14 tokens reads out of a file of `grid`, and the report."""
+    native, model = (32, 56, 56), vivit(clip=(32, 56, 56), classes=None, patch=(2, 4, 4))
+    save_file(model.state_dict() | {"pos_embed": positions(grid)}, tmp_path / "w.safetensors")
+    report = weights.load(model, tmp_path / "w.safetensors", native=native, **clips)
+    return model.pos_embed[0, 1:, 0].reshape(model.grid), report
+
+
+def test_positions_of_fewer_frames_keep_their_places(tmp_path):
+    """784 rows are 4 x 14 x 14, and 16 x 7 x 7: the model's own frames come first, and the report tells."""
+    read, report = placed(tmp_path, (4, 14, 14))
+    torch.testing.assert_close(read[:, 3, 5] - read[:, 0, 0], torch.full((16,), 35.0))
+    assert read[0, 0, 0] == 0 and read[-1, 0, 0] == 300
+    assert report.interpolated == ["pos_embed (1, 785, 24) of 4 x 14 x 14 -> (1, 3137, 24) of 16 x 14 x 14"]
+    smaller = placed(tmp_path, (16, 7, 7), told=(32, 28, 28))[1]
+    assert smaller.interpolated == ["pos_embed (1, 785, 24) of 16 x 7 x 7 -> (1, 3137, 24) of 16 x 14 x 14"]
+    assert "of 16 x 12 x 12 ->" in placed(tmp_path, (16, 12, 12))[1].interpolated[0]
+
+
+def test_positions_of_which_no_grid_is_known_ask_for_the_clip(tmp_path):
+    """392 rows are 8 x 7 x 7 and 2 x 14 x 14: a guess could scramble them."""
+    words = r"392 positions, the model 16 x 14 x 14 of them.*cm3t.backbone\('small', weights=FILE, weights_clip=\(T,"
+    with pytest.raises(weights.WeightsError, match=words + r".* such as weights_clip=\(16, 28, 28\) or .*\(4, 56, 56"):
+        placed(tmp_path, (8, 7, 7))
+    assert "of 8 x 7 x 7 ->" in placed(tmp_path, (8, 7, 7), told=(16, 28, 28))[1].interpolated[0]
+    with pytest.raises(weights.WeightsError, match=r"has 16 x 7 x 7 = 784 positions, the file has 392; give the clip"):
+        placed(tmp_path, (8, 7, 7), told=(32, 28, 28))
+
+
+def test_positions_that_suit_the_published_frames_and_the_models_own_are_not_guessed(tmp_path):
+    """1568 rows for 16 x 7 x 7: 8 x 14 x 14 of the published frames, or 32 x 7 x 7."""
+    model = vivit(clip=(32, 28, 28), classes=None, patch=(2, 4, 4))
+    save_file(model.state_dict() | {"pos_embed": positions((8, 14, 14))}, tmp_path / "w.safetensors")
+    with pytest.raises(weights.WeightsError, match="1568 positions"):
+        weights.load(model, tmp_path / "w.safetensors", native=(32, 56, 56))
+
+
+def test_the_clip_of_a_file_is_given_by_whoever_makes_the_backbone(tmp_path):
+    whole, path = backbones.backbone("vivit_mini", clip=(16, 32, 32)), tmp_path / "w.safetensors"
+    save_file(whole.state_dict(), path)
+    with pytest.raises(weights.WeightsError, match=r"32 positions.*weights_clip=\(4, 64, 64\)"):
+        backbones.backbone("vivit_mini", weights=path)
+    loaded = backbones.backbone("vivit_mini", weights=path, weights_clip=(16, 32, 32)).loaded
+    assert "of 8 x 2 x 2 ->" in loaded.interpolated[0]
+    with pytest.raises(ValueError, match="weights_clip=.16, 32, 32.: no weights are loaded; leave it out"):
+        backbones.backbone("vivit_mini", weights_clip=(16, 32, 32))
+    with pytest.raises(ValueError, match="weights_clip=7: give"):
+        backbones.backbone("vivit_mini", weights=path, weights_clip=7)
+
+
+def test_an_image_of_as_many_patches_as_a_video_has_is_read_as_an_image():
+    model = vivit(clip=(8, 32, 32), classes=None, patch=(2, 4, 4))
+    state = {"pos_embed": positions((1, 16, 16)), "patch_embed.proj.weight": torch.zeros(24, 3, 4, 4)}
+    report = formats.translate(state, model)[1]
+    assert report.inflated[0] == "pos_embed (1, 257, 24) of 1 x 16 x 16 -> (1, 257, 24) of 4 x 8 x 8"
