@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+from pathlib import Path
 
 import pytest
 import timm
@@ -17,6 +18,7 @@ from cm3t.backbones import formats, names, weights
 from cm3t.backbones.clip import FrameViT
 from cm3t.backbones.video_swin import VideoSwin
 from cm3t.backbones.vivit import ViViT
+from cm3t.settings import PAPER_WEIGHTS
 
 SWIN = dict(patch_size=[2, 4, 4], embed_dim=24, depths=[2, 2], num_heads=[2, 4])
 CLIP = dict(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3, pre_norm=True, act_layer="quick_gelu")
@@ -314,6 +316,13 @@ def test_names_resolve_to_a_file_or_say_what_to_download_and_where(tmp_path, mon
     assert set(names.NAMED) <= set(backbones.NAMES)
 
 
+def test_default_means_the_same_to_a_model_and_to_a_run(monkeypatch):
+    assert {name: names.usual(name) for name in PAPER_WEIGHTS} == PAPER_WEIGHTS and names.usual("vivit_mini") is None
+    asked = []
+    monkeypatch.setattr(names, "fetch", lambda *given: asked.append(given[:2]) or Path("file"))
+    assert weights.resolve("vivit_b", "default") == Path("file") and asked == [("vivit_b", "kinetics400")]
+
+
 def test_a_name_that_is_not_known_lists_those_of_the_backbone():
     for backbone, given, words in (
         (
@@ -334,7 +343,6 @@ def test_a_name_that_is_not_known_lists_those_of_the_backbone():
         ("mtv_b", "nothing", "'nothing' is no name of weights; known: no names, a file, .*and None .random."),
         ("video_swin_b", "my.pth", "no weights file at my.pth; known: imagenet22k-kinetics400, kinetics400, a file"),
         ("vit_b", "vit_base_patch16_224.nonsense", "no weights file at vit_base_patch16_224.nonsense; .*arch.tag"),
-        ("video_swin_b", "default", r"weights='kinetics400' \(also: imagenet22k-kinetics400\) or a file, or None"),
         ("mtv_b", "default", "weights=FILE, none being published for it, or None"),
     ):
         with pytest.raises(weights.WeightsError, match=words):

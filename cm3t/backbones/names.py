@@ -46,6 +46,7 @@ class Source:
         return found + self.timm if found.endswith("/") else found
 
 
+# The first of each is the usual one (`settings.PAPER_WEIGHTS`).
 NAMED = {
     "video_swin_t": {"kinetics400": Source(torchvision="Swin3D_T_Weights.KINETICS400_V1")},
     "video_swin_s": {"kinetics400": Source(torchvision="Swin3D_S_Weights.KINETICS400_V1")},
@@ -58,6 +59,11 @@ NAMED = {
     "clip_b": {"openai": Source(timm="vit_base_patch16_clip_224.openai", files=_OPEN_CLIP)},
     "vit_b": {"imagenet21k-imagenet1k": Source(timm="vit_base_patch16_224.augreg_in21k_ft_in1k")},
 }
+
+
+def usual(backbone: str) -> str | None:
+    """The published weights that "default" means for a backbone; None where its own ship with the package, or none."""
+    return next(iter(NAMED.get(backbone, {})), None)
 
 
 def folder() -> Path:

@@ -67,7 +67,8 @@ def remedy(name: str) -> str:
 
 
 def resolve(name: str, weights: str | Path) -> Path:
-    """The file behind `weights`: "default" is the shipped one, a published name its (downloaded) file, else a path.
+    """The file behind `weights`: a published name is its (downloaded) file, all else a path. "default" is the shipped
+    file, or the usual one of the published (`names.usual`).
 
     A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
     a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
@@ -78,7 +79,7 @@ def resolve(name: str, weights: str | Path) -> Path:
     """
     if not isinstance(weights, str | Path):
         raise TypeError(f"weights={weights!r} is a {type(weights).__name__}; {remedy(name)}, or None for random ones")
-    text = str(weights)
+    text = names.usual(name) or "default" if str(weights) == "default" else str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
     path = Path(weights)
