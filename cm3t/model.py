@@ -139,8 +139,8 @@ class CM3T(Stages, Saving, nn.Module):
         try:
             return self._through(video, heard, weights)
         except ValueError as error:
-            came = tuple(video.shape[2:])
-            if len(came) != 3 or video.shape[1] != 3 or came == self.clip:
+            came, told = tuple(video.shape[2:]), isinstance(error, contract.FixedSizeError)
+            if told or len(came) != 3 or video.shape[1] != 3 or came == self.clip:
                 raise
             raise ValueError(
                 f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "

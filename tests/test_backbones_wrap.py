@@ -5,6 +5,7 @@ import timm
 import torch
 from einops import rearrange
 from test_parity import lively
+from torchvision.models.swin_transformer import SwinTransformer as TorchSwin
 
 import cm3t
 from cm3t import backbones
@@ -76,10 +77,12 @@ def test_what_cannot_be_wrapped_is_refused_with_the_reason():
         "attribute `rope`": timm.create_model(
             "eva02_tiny_patch14_224", img_size=28, embed_dim=48, depth=1, num_heads=3
         ),
-        "SwinTransformerV2": timm.create_model(
+        r"timm.models.swin_transformer_v2.SwinTransformerV2; .*its blocks are post-norm": timm.create_model(
             "swinv2_tiny_window8_256", img_size=32, embed_dim=12, depths=(1,), num_heads=(1,), window_size=4
         ),
-        "ResNet.*has no `blocks`": timm.create_model("resnet10t"),
+        r"timm.models.resnet.ResNet; only timm.models.vision_transformer.V.*has no `blocks`": timm.create_model(
+            "resnet10t"
+        ),
         "block 0 .*is a ParallelScalingBlock": timm.models.VisionTransformer(
             img_size=28, patch_size=14, embed_dim=48, depth=1, num_heads=3, block_fn=parallel()
         ),
@@ -92,12 +95,29 @@ def test_what_cannot_be_wrapped_is_refused_with_the_reason():
             backbones.wrap(model, frames=2)
 
 
+class Own(timm.models.VisionTransformer):
+    """A network of somebody's own."""
+
+
 VIT = dict(img_size=28, patch_size=14, embed_dim=48, depth=1, num_heads=3)
 SWIN = dict(img_size=28, patch_size=4, window_size=7, embed_dim=12, depths=(1,), num_heads=(1,))
 OBSTACLES = {
     "`dist_token`: a distillation token": lambda: timm.models.deit.VisionTransformerDistilled(**VIT),
     "`rel_pos_bias`: relative positions": lambda: timm.models.Beit(**VIT, use_shared_rel_pos_bias=True),
     "`patch_embed` is a HybridEmbed, a network of its own": lambda: hybrid(),
+    r"is a timm.models.beit.Beit; .*`attn.relative_position_bias_table` of its blocks: relative": lambda: (
+        timm.models.Beit(**VIT, use_rel_pos_bias=True)
+    ),
+    "is a timm.models.vision_transformer_sam.VisionTransformerSAM; .*`attn.rel_pos_h` of its blocks": lambda: (
+        timm.models.VisionTransformerSAM(**VIT, use_rel_pos=True, neck_chans=0)
+    ),
+    "is a timm.models.naflexvit.NaFlexVit; .*packs patches of frames of any size": lambda: timm.create_model(
+        "naflexvit_base_patch16_gap", embed_dim=48, depth=1, num_heads=3
+    ),
+    r"is a torchvision.models.swin_transformer.SwinTransformer; only timm.*take timm's": lambda: TorchSwin(
+        [4, 4], 12, [2], [1], [7, 7]
+    ),
+    r"is a test_backbones_wrap.Own; .*it is a subclass": lambda: Own(**VIT),
     "images of 1 channels, a video has 3; make it with in_chans=3": lambda: timm.models.VisionTransformer(
         **VIT, in_chans=1
     ),
@@ -185,3 +205,21 @@ def test_a_map_that_no_cells_divide_comes_with_the_nearest_clip():
         cm3t.CM3T(backbone, "mhva", {"verb": 5})
     model = cm3t.CM3T(backbone, "mhva", {"verb": 5}, clip=(2, 56, 56))
     assert model(torch.randn(1, 3, 2, 56, 56))["verb"].shape == (1, 5)
+
+
+def test_a_compiled_model_is_wrapped_as_what_it_is():
+    vit = timm.models.VisionTransformer(**VIT)
+    assert type(backbones.wrap(torch.compile(vit), frames=2)) is type(backbones.wrap(vit, frames=2))
+    with pytest.raises(ContractError, match="is a timm.models.beit.Beit"):
+        backbones.wrap(torch.compile(timm.models.Beit(**VIT)), frames=2)
+
+
+@pytest.mark.parametrize("size, words", [((56, 56), "56"), ((28, 56), r"\(28, 56\)")])
+def test_a_swin_of_another_size_is_made_anew(size, words):
+    """Its window masks are made for one size: the remedy makes the model that takes such frames."""
+    swin = timm.models.SwinTransformer(**SWIN, num_classes=0)
+    model = cm3t.CM3T(backbones.wrap(swin, frames=2), "adaptformer", {"verb": 3})
+    with pytest.raises(ValueError, match=rf"28 x 28, .* or wrap timm.create_model\(..., img_size={words}\)$"):
+        model(torch.zeros(1, 3, 2, *size))
+    larger = backbones.wrap(timm.models.SwinTransformer(**SWIN | dict(img_size=size), num_classes=0), frames=2)
+    assert cm3t.CM3T(larger, "adaptformer", {"verb": 3})(torch.zeros(1, 3, 2, *size))["verb"].shape == (1, 3)

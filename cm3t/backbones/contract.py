@@ -27,6 +27,10 @@ class ContractError(TypeError):
     """A backbone lacks something that a plugin needs; the message names the attribute and the block."""
 
 
+class FixedSizeError(ValueError):
+    """Frames of another size than the network was made for; the message says how one is made for them."""
+
+
 class Backbone:
     """The contract, as a mixin for `torch.nn.Module`.
 
@@ -248,9 +252,8 @@ def check_layout(
     shape = tuple(video.shape)
     if video.ndim != 5:
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")
-    if shape[1] != 3 or (
-        shape[4] == 3 and isinstance(patch, tuple) and patch[2] > 3
-    ):  # three frames, channel-last, have 3 in both places
+    three = shape[4] == 3 and isinstance(patch, tuple) and patch[2] > 3  # frames, channel-last: 3 in both places
+    if shape[1] != 3 or three:
         known = next((order for axis, order in _ORDERS.items() if shape[axis] == 3), None)
         remedy = f": it looks {known[0]}; use einops.rearrange(video, {known[1]!r})" if known else ""
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W){remedy}")

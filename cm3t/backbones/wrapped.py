@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cm3t.backbones.clip import FrameViT
-from cm3t.backbones.contract import Backbone, ContractError, check_video
+from cm3t.backbones.contract import Backbone, ContractError, FixedSizeError, check_video
 
 
 def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_length: int | None = None) -> nn.Module:
@@ -22,7 +22,8 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
     registers, layer scale, qk-norm and every pooling of timm's ViT are kept as they are. MHVA's 2 x 2 cells need maps
     of even sides: give `img_size` where the model's own has none (DINOv2's 518 makes 37 x 37). A Swin takes all plugins
     but prefix tuning: its windows cannot be opened here. The classifier is left out, and counts in what trainable
-    shares are shares of. The wrapper takes the model over: use it through the wrapper from then on.
+    shares are shares of. The wrapper takes the model over: use it through the wrapper from then on. A compiled model is
+    taken uncompiled: compile what comes of it.
 
     prefix_length  l of prefix tuning; default a twelfth of a frame's tokens, the share that 32 has on Video Swin
 
@@ -32,6 +33,7 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
     if not isinstance(model, nn.Module):
         made = f"timm.create_model({model!r}, pretrained=True)" if isinstance(model, str) else "timm.create_model(...)"
         raise TypeError(f"wrap takes a model, not a {type(model).__name__}: wrap({made}, frames={frames!r})")
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     if not isinstance(frames, int) or isinstance(frames, bool) or frames < 1:
         raise ValueError(f"frames={frames!r}: a clip has at least one frame, such as frames=8")
     about = getattr(model, "pretrained_cfg", None) or {}
@@ -49,8 +51,9 @@ def _wrap(model: nn.Module, name: str, frames: int, prefix_length: int | None) -
         return FrameSwin(model, name=name, frames=frames)
     if type(model) is not VisionTransformer:
         raise ContractError(
-            f"cannot wrap {name!r}: it is a {type(model).__name__}; only timm's VisionTransformer and SwinTransformer "
-            f"(timm {timm.__version__}) are known to have two open branches a block{_reason(model)}"
+            f"cannot wrap {name!r}: it is a {_path(model)}; only {_path(VisionTransformer)} and "
+            f"{_path(SwinTransformer)} (timm {timm.__version__}) are known to have two open branches a block"
+            f"{_reason(model)}"
         )
     grid = model.patch_embed.grid_size
     return FrameViT(
@@ -86,12 +89,30 @@ def _check_ends(model: nn.Module, name: str) -> None:
         )
 
 
-_OBSTACLES = {  # attribute -> why it is in the way
-    "rope": "rotary positions have to be handed to every attention",
+_ROTARY = "rotary positions have to be handed to every attention"
+_SHARED = "relative positions, shared by the blocks, have to be handed to every attention"
+_OBSTACLES = {  # attribute of the model -> why it is in the way
+    "rope": _ROTARY,
     "dist_token": "a distillation token, which has a classifier of its own: plain DeiT models have none",
-    "rel_pos_bias": "relative positions, shared by the blocks, have to be handed to every attention",
-    "shared_rel_pos": "relative positions, shared by the blocks, have to be handed to every attention",
+    "rel_pos_bias": _SHARED,
+    "shared_rel_pos": _SHARED,
 }
+_RELATIVE = ("relative_position_bias_table", "rel_pos", "rel_pos_h")  # attributes of a block's attention
+_POST_NORM = (
+    "its blocks are post-norm: they norm what a branch gives, so that there is no normed input of the MLP for an "
+    "adapter to read"
+)
+_KINDS = {  # class -> why
+    "SwinTransformerV2": _POST_NORM,
+    "SwinTransformerV2Cr": _POST_NORM,
+    "NaFlexVit": "it packs patches of frames of any size: `embeds` and masks are in the place of one grid of tokens",
+}
+
+
+def _path(kind: object) -> str:
+    """Module and name of a class, or of an object's."""
+    kind = kind if isinstance(kind, type) else type(kind)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _reason(model: nn.Module) -> str:
@@ -99,8 +120,19 @@ def _reason(model: nn.Module) -> str:
     for attribute, reason in _OBSTACLES.items():
         if getattr(model, attribute, None) is not None:
             return f"; in the way is its attribute `{attribute}`: {reason}"
-    for i, block in enumerate(getattr(model, "blocks", ())):
-        return f"; block {i} is a {type(block).__name__}"
+    if reason := _KINDS.get(type(model).__name__):
+        return f"; {reason}"
+    if type(model).__module__.startswith("torchvision."):
+        return "; take timm's network of the kind: timm.create_model('swin_tiny_patch4_window7_224', pretrained=True)"
+    if isinstance(model, VisionTransformer | SwinTransformer):
+        return "; it is a subclass, and what its own code does would be lost"
+    for block in getattr(model, "blocks", ()):
+        for attribute in _RELATIVE:
+            if getattr(getattr(block, "attn", None), attribute, None) is not None:
+                return (
+                    f"; in the way is `attn.{attribute}` of its blocks: relative positions, made for one grid of tokens"
+                )
+        return f"; block 0 is a {_path(block)}"
     return "; it has no `blocks`"
 
 
@@ -159,8 +191,11 @@ class FrameSwin(nn.Module, Backbone):
         """Video (B, 3, T, H, W) -> the first token map (B, T, H', W', C)."""
         check_video(video, self.name, (1, *self.patch_embed.patch_size), weights=next(self.parameters()))
         if tuple(video.shape[3:]) != tuple(self.clip[1:]):
-            size = " x ".join(map(str, self.clip[1:]))
-            raise ValueError(f"{self.name}: frames are {video.shape[3]} x {video.shape[4]}, the model's are {size}")
+            size, (h, w) = " x ".join(map(str, self.clip[1:])), video.shape[3:]
+            raise FixedSizeError(
+                f"{self.name}: frames are {h} x {w}, the model's are {size}, and its windows are made for "
+                f"those: resize the frames, or wrap timm.create_model(..., img_size={h if h == w else (h, w)})"
+            )
         x = self.patch_embed(rearrange(video, "b c t h w -> (b t) c h w"))
         return rearrange(x, "(b t) h w c -> b t h w c", b=len(video))
 
