@@ -141,8 +141,9 @@ def claims_of(settings: dict) -> tuple[str, ...]:
 
 @cache
 def _claimed() -> list[tuple[str, tuple]]:
-    """Each claim's id, with the conditions of either of its sides."""
-    sides = [(claim.id, side) for claim in CLAIMS for side in (claim.ours, claim.against) if side]
+    """Each claim's id, with the conditions of each of its sides."""
+    all_sides = ((c.id, side) for c in CLAIMS for side in (c.ours, c.against, *dict(c.also).values()))
+    sides = [(id, side) for id, side in all_sides if side]
     return [(id, _conditions(side)) for id, side in sides]
 
 
@@ -259,11 +260,16 @@ def interaction(frame: pd.DataFrame, first: tuple, second: tuple, metric: str = 
     return interval((table["a"] - table["b"]) - (table["c"] - table["d"])) if len(table) else None
 
 
-def verdict(found: Interval | None) -> str:
+def sized(found: Interval, unit: str = "points") -> str:
+    """A difference with its unit, signed: `+1.20 ± 0.50 points`, `-0.121 ± 0.057 MSE`."""
+    return f"{found.text(3 if unit == 'MSE' else 2, signed=True)} {unit}"
+
+
+def verdict(found: Interval | None, unit: str = "points") -> str:
     """What a difference says: higher or lower if the whole 95 % interval does, else undecided; with n."""
     if found is None:
         return NOT_RUN
-    words = f"{found.text(signed=True)} points (n={found.n})"
+    words = f"{sized(found, unit)} (n={found.n})"
     if found.n < 2:
         return f"{words}: one seed decides nothing"
     if not found.decided:

@@ -13,6 +13,7 @@ from cm3t.pages.ledger import judge
 from cm3t.paper import CLAIMS, TABLE_1, TABLE_4, TABLE_6, claim
 from cm3t.plans import STUDIES
 from cm3t.records import results, save_record
+from cm3t.stats import Interval
 
 
 def test_the_tables_agree_with_the_sentences_about_them():
@@ -154,6 +155,22 @@ def test_a_note_holds_what_weakens_a_claim(study, monkeypatch):
     assert found.status == ledger.REPRODUCED
     assert found.note.startswith("PT against MHVA; over the linear probe: +") and "points (n=5)" in found.note
     assert found.note.endswith("rate of the first side: sweep not finished; rate of the second side: never swept")
+
+
+def test_a_gain_must_hold_against_every_opponent(study):
+    sound = {"side": ("audio", "flow")}
+    study("full", [("mhva+pt", 50.0)], stretch=2)
+    study("full", [("mhva+pt+caa", 60.0)], **sound)
+    found = judge(claim("modalities-help"), results("full"), "full")
+    assert found.status == ledger.UNDECIDED and "always has another clip's, as long: not run yet" in found.note
+    for score, status in ((50.0, ledger.REPRODUCED), (60.0, ledger.UNDECIDED)):
+        study("full", [("mhva+pt+caa", score)], exchanged=True, **sound)
+        found = judge(claim("modalities-help"), results("full"), "full")
+        assert found.status == status and f"{60 - score:.2f} ± 0.00 points (n=5)" in found.note
+
+
+def test_differences_have_the_unit_of_their_claim():
+    assert plan.verdict(Interval(-0.1214, 0.01, 5), "MSE") == "-0.121 ± 0.010 MSE (n=5): lower"
 
 
 def test_the_ledger_without_runs_claims_nothing(study):

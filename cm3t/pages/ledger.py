@@ -16,7 +16,7 @@ from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
 from cm3t.records import load_run, results, to_frame
 from cm3t.stats import Interval, paired, select
-from cm3t.study import NOT_RUN, Variant, interaction, label_of, rate_source, verdict
+from cm3t.study import NOT_RUN, Variant, interaction, label_of, rate_source, sized, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, a reading fits", "counted, differs"
@@ -43,9 +43,10 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
 
     Direction reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim
     says. Contradicted: it lies elsewhere. Undecided: part of it does, seeds are missing, a learning rate as good as the
-    other side's says otherwise (`tied`), or two are close of which one is no better than a constant answer. A claim
-    about a size is counted: a reading of the paper, our default, gives it as printed, which supports the reading and
-    not the paper's results; or it differs. One that nothing here can test says so.
+    other side's says otherwise (`tied`), a further opponent does or has not run (`also`), or two are close of which one
+    is no better than a constant answer. A claim about a size is counted: a reading of the paper, our default, gives it
+    as printed, which supports the reading and not the paper's results; or it differs. One that nothing here can test
+    says so.
     """
     if claim.counted:
         return _count(claim)
@@ -58,15 +59,15 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     if claim.margin and (failed := _no_better_than_constant(claim, frame)):
         words = f"no better than a constant answer: {' and '.join(failed)}"
         return replace(found, note="; ".join(filter(None, (words, found.note))))
-    all_found = (difference, *_at_tied_rates(claim, frame).values())
+    all_found = (difference, *_at_tied_rates(claim, frame).values(), *_over_others(claim, frame).values())
     said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in all_found}
     return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
 
 
-def _decided(claim: Claim, difference: Interval, seeds: int) -> str:
+def _decided(claim: Claim, difference: Interval | None, seeds: int) -> str:
     """What the whole of an interval says of a claim, if it rests on all seeds and at least three."""
     low, high = claim.region
-    if difference.n < max(3, seeds):
+    if difference is None or difference.n < max(3, seeds):
         return UNDECIDED
     if low < difference.low and difference.high < high:
         return REPRODUCED
@@ -76,9 +77,10 @@ def _decided(claim: Claim, difference: Interval, seeds: int) -> str:
 def _note(claim: Claim, frame: pd.DataFrame) -> str:
     """What stands beside a claim: what was compared, further comparisons, and rates that were not swept."""
     pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
-    found = (_at_tied_rates(claim, frame) | pairs).items()
+    found = (_at_tied_rates(claim, frame) | _over_others(claim, frame) | pairs).items()
     words = [] if claim.beyond else [f"{label_of(claim.ours)} against {label_of(claim.against)}"]
-    words += [f"{what}: {verdict(difference)}" for what, difference in found if difference]
+    told = ((what, difference) for what, difference in found if difference or what in dict(claim.also))
+    words += [f"{what}: {verdict(difference, claim.unit)}" for what, difference in told]
     for place, side in (("first", claim.ours), ("second", claim.against)):
         if (source := rate_source(side)) not in ("given", "swept"):
             words.append(f"rate of the {place} side: {source}")
@@ -93,6 +95,11 @@ def _at_tied_rates(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval]:
             both = {"ours": claim.ours, "against": claim.against} | {name: side | {"lr": rate}}
             sides[f"{side['method']} at {rate:g}, as good on tune"] = paired(frame, **both, metric=claim.metric)
     return {what: found for what, found in sides.items() if found}
+
+
+def _over_others(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval | None]:
+    """The claim's difference to its further opponents, of which the same must hold; None for one that has not run."""
+    return {what: paired(frame, claim.ours, other, claim.metric) for what, other in claim.also}
 
 
 def _tuned(side: dict) -> dict:
@@ -153,8 +160,7 @@ def ledger(profile: str | None = None) -> pd.DataFrame:
     rows = []
     for judged in verdicts(profile):
         claim, found, count = judged.claim, judged.difference, judged.count
-        digits = 3 if claim.unit == "MSE" else 2
-        ours = f"{found.text(digits, signed=True)} {claim.unit} (n={found.n}, {judged.profile})" if found else ""
+        ours = f"{sized(found, claim.unit)} (n={found.n}, {judged.profile})" if found else ""
         rows.append(
             {
                 "claim": claim.says,
