@@ -15,6 +15,7 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 import cm3t
 from cm3t import backbones
 from cm3t.backbones import formats, weights
+from cm3t.dryrun import weights_missing
 
 CLIPS = {
     "vivit_mini": ["pos_embed (1, 145, 144) of 4 x 6 x 6 -> (1, 33, 144) of 2 x 4 x 4"],
@@ -56,6 +57,14 @@ def test_a_record_holds_the_first_of_a_long_list_and_its_length():
     report = formats.Report("OpenAI CLIP", mapped=3, dropped=[f"text.{i}" for i in range(40)])
     assert report.brief()["dropped"][-1] == "and 28 more" and len(report.brief()["dropped"]) == 13
     assert report.line() == "OpenAI CLIP layout, 3 tensors mapped; dropped (40): text.0, text.1 and 38 more"
+
+
+def test_half_precision_is_widened_and_said_so_in_a_line(tmp_path):
+    model = vivit(classes=None)
+    weights.save(model, tmp_path / "half.safetensors", metadata={})
+    loaded = weights.load(model, tmp_path / "half.safetensors")
+    n = loaded.mapped
+    assert n and loaded.line() == f"timm ViT layout, {n} tensors mapped; {n} of the file's widened to float32"
 
 
 def test_double_precision_is_narrowed_and_said_so(tmp_path):
@@ -137,6 +146,17 @@ def test_a_head_of_other_classes_says_which_it_has(tmp_path):
     save_file(vivit(classes=None).state_dict(), path)
     with pytest.raises(weights.WeightsError, match="the file has no classifier; give num_classes=None, or"):
         weights.load(vivit(classes=7), path)
+
+
+def test_a_classifier_without_a_bias_is_named_as_such(tmp_path):
+    state = vivit(classes=5).state_dict()
+    del state["head.bias"]
+    save_file(state, tmp_path / "w.safetensors")
+    words = r"the file's classifier has no bias; add one of zeros, 'head.bias': torch.zeros\(5\), or .*num_classes=None"
+    with pytest.raises(weights.WeightsError, match=words):
+        weights.load(vivit(classes=5), tmp_path / "w.safetensors")
+    with pytest.raises(weights.WeightsError, match="a classifier of 5; give num_classes=5"):
+        weights.load(vivit(classes=7), tmp_path / "w.safetensors")
 
 
 def test_hugging_faces_clip_is_named_as_such(tmp_path):
@@ -223,13 +243,12 @@ def test_the_ssv2_file_has_the_shapes_of_its_backbone():
     ],
 )
 def test_weights_of_timms_bring_the_normalisation_they_were_trained_with(name, weight, mean):
-    image_model = backbones._SPECS[name].get("image_model")
-    assert backbones.names.pixels_trained_on(name, weight, image_model)[0][0] == mean
+    assert backbones.names.pixels_trained_on(name, weight)[0][0] == mean
 
 
 def test_other_weights_tell_no_normalisation(tmp_path):
     for weight in (None, "default", "someone/vit", "my.pth", tmp_path):
-        assert backbones.names.pixels_trained_on("vit_b", weight, "vit_base_patch16_224") is None
+        assert backbones.names.pixels_trained_on("vit_b", weight) is None
 
 
 @pytest.mark.parametrize(
@@ -239,9 +258,15 @@ def test_other_weights_tell_no_normalisation(tmp_path):
         ("vit_b", "vit_small_patch16_224.dino", "vit_small_patch16"),
     ],
 )
-def test_weights_of_another_network_are_refused_by_their_name(name, weight, theirs):
-    with pytest.raises(ValueError, match=f"are of timm's {theirs}, {name} is a .*: wrap theirs, .*{weight}"):
-        backbones.backbone(name, weights=weight)
+def test_weights_of_another_network_are_refused_by_their_name(name, weight, theirs, monkeypatch):
+    """Before anything is downloaded, and whoever asks where they are."""
+    monkeypatch.setattr(backbones.names, "fetch", lambda *given: pytest.fail("asked for a download"))
+    for ask in (lambda: backbones.backbone(name, weights=weight), lambda: weights.resolve(name, weight)):
+        with pytest.raises(
+            weights.WeightsError, match=f"are of timm's {theirs}, {name} is a .*: wrap theirs, .*{weight}"
+        ):
+            ask()
+    assert f"are of timm's {theirs}" in weights_missing(name, weight)
 
 
 def test_positions_of_frames_of_another_form_are_resampled(tmp_path):

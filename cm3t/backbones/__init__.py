@@ -52,7 +52,7 @@ _SPECS = {
     "clip_mini": dict(
         make="clip:frame_vit",
         clip=(8, 96, 96),
-        image_model="vit_tiny_patch16_224",
+        image_model=names.IMAGE_MODELS["clip_mini"],
         image=dict(embed_dim=144, depth=5, num_heads=6, drop_path_rate=0.05),
         stem=True,
         prefix_length=3,
@@ -75,8 +75,8 @@ _SPECS = {
         pixels=_HALF,
     ),
     "mtv_b": dict(make="multiview:MTV", clip=(32, 224, 224), prefix_length=32, source_classes=400, pixels=_HALF),
-    "clip_b": dict(**_VIT, image_model="vit_base_patch16_clip_quickgelu_224", source_classes=512, pixels=_CLIP),
-    "vit_b": dict(**_VIT, image_model="vit_base_patch16_224", source_classes=1000, pixels=_HALF),
+    "clip_b": dict(**_VIT, image_model=names.IMAGE_MODELS["clip_b"], source_classes=512, pixels=_CLIP),
+    "vit_b": dict(**_VIT, image_model=names.IMAGE_MODELS["vit_b"], source_classes=1000, pixels=_HALF),
 }
 
 NAMES = tuple(_SPECS)
@@ -100,11 +100,11 @@ def backbone(
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
     `weights_clip` is (T, H, W) of the clips that a file of position embeddings was trained on, where it is neither the
     published one's nor the model's: their number alone does not tell it.
-    Raises ValueError for an unknown name, listing the known ones, for a clip or a number of classes that cannot be, and
-    for timm's weights of another network; WeightsError for weights that do not fit.
+    Raises ValueError for an unknown name, listing the known ones, and for a clip or a number of classes that cannot be;
+    WeightsError for weights that do not fit, before any download where timm's name says that they are of another
+    network.
     """
     _check_name(name)
-    trained_on = names.pixels_trained_on(name, weights, _SPECS[name].get("image_model"))
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({} if clip is None else {"clip": as_clip(clip)})
     if num_classes is not None and (
@@ -114,7 +114,7 @@ def backbone(
     module, _, maker = spec.pop("make").partition(":")
     pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
-    model.pixels = trained_on or pixels
+    model.pixels = names.pixels_trained_on(name, weights) or pixels
     told = None if weights_clip is None else as_clip(weights_clip, "weights_clip")
     if told and (path is None or getattr(model, "pos_embed", None) is None):
         why = "no weights are loaded" if path is None else f"{name} has no position embeddings"

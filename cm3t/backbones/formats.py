@@ -135,6 +135,9 @@ def _rename(tensors: State, report: Report) -> tuple[State, dict[str, str]]:
     if getattr(tensors.get("features.0.0.weight"), "ndim", 0) == 4:  # of images: patches are the first of its features
         report.layout = "torchvision 2-D Swin"
         return _apply(_IMAGE_SWIN, tensors, theirs), theirs
+    if any(k.startswith("backbone.blocks.") for k in tensors):  # of self-supervision: a network, and a head on it
+        report.layout = "timm ViT"
+        return _apply([(r"^backbone\.", "")], tensors, theirs), theirs
     if any(k.startswith("features.") for k in tensors):
         report.layout = "torchvision Swin"
     elif any(k.startswith("blocks.") for k in tensors):

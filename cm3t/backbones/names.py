@@ -73,8 +73,18 @@ def folder() -> Path:
     return Path(hub.get_dir()) / "checkpoints"
 
 
+IMAGE_MODELS = {  # timm's name of the network that a frame-wise backbone is
+    "clip_mini": "vit_tiny_patch16_224",
+    "clip_b": "vit_base_patch16_clip_quickgelu_224",
+    "vit_b": "vit_base_patch16_224",
+}
+
+
 def source_of(backbone: str, name: str) -> Source | None:
-    """Where the weights `name` of a backbone are: by a name of NAMED, the hub's "org/repository", timm's "arch.tag"."""
+    """Where the weights `name` of a backbone are: by a name of NAMED, the hub's "org/repository", timm's "arch.tag".
+
+    None for what is no such name, and for timm's weights of another network (`refusal` says so).
+    """
     if name in NAMED.get(backbone, {}):
         return NAMED[backbone][name]
     if Path(name).suffix in _SUFFIXES:
@@ -82,36 +92,48 @@ def source_of(backbone: str, name: str) -> Source | None:
     name = name.removeprefix("timm/")  # the hub's folder of timm's models
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] not in "./":
         return Source(repository=name)
-    if re.fullmatch(r"\w+\.\w+", name):
-        from timm.models import get_pretrained_cfg
-
-        try:
-            found = get_pretrained_cfg(name)
-        except RuntimeError:  # a tag that its model does not have
-            return None
-        files = tuple(dict.fromkeys((*FILES, *_OPEN_CLIP)))
-        return Source(timm=name, files=files) if found and found.hf_hub_id else None
-    return None
+    return _of_timm(name) if refusal(backbone, name) is None else None
 
 
-def pixels_trained_on(backbone: str, weights: str | Path | None, image_model: str | None) -> tuple[tuple, tuple] | None:
-    """Mean and deviation (3 each) of the pixels that timm's weights of this name were trained on; None for others.
+def _of_timm(name: str) -> Source | None:
+    """Where timm's weights "arch.tag" are; None for what is no such name."""
+    if not re.fullmatch(r"\w+\.\w+", name):
+        return None
+    from timm.models import get_pretrained_cfg
 
-    image_model: timm's name of the backbone's network. Raises ValueError for weights of another one: files tell neither
-    an activation nor a normalisation, so that they would load, and mean something else.
+    try:
+        found = get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that its model does not have
+        return None
+    files = tuple(dict.fromkeys((*FILES, *_OPEN_CLIP)))
+    return Source(timm=name, files=files) if found and found.hf_hub_id else None
+
+
+def refusal(backbone: str, name: str) -> str | None:
+    """Why timm's weights of this name are not for a backbone, and what takes them; None where nothing is wrong.
+
+    Files tell neither an activation nor a normalisation, so that those of another network would load, and mean
+    something else.
     """
+    source, own = _of_timm(name.removeprefix("timm/")), IMAGE_MODELS.get(backbone)
+    if source is None or own is None or _network(source.timm) == _network(own):
+        return None
+    if source.hub() in {known.hub() for known in NAMED.get(backbone, {}).values()}:
+        return None  # CLIP's own files go by two names, for two GELUs
+    return (
+        f"weights {name!r} are of timm's {_network(source.timm)}, {backbone} is a {_network(own)}: wrap theirs, "
+        f'cm3t.backbones.wrap(timm.create_model("{source.timm}", pretrained=True), frames=8)'
+    )
+
+
+def pixels_trained_on(backbone: str, weights: str | Path | None) -> tuple[tuple, tuple] | None:
+    """Mean and deviation (3 each) of the pixels that timm's weights of this name were trained on; None for others."""
     named = isinstance(weights, str) and not Path(weights).exists()
     source = source_of(backbone, weights) if named else None
     if source is None or not source.timm:
         return None
     from timm.models import get_pretrained_cfg
 
-    usual = {own.hub() for own in NAMED.get(backbone, {}).values()}  # CLIP's own files go by two names, for two GELUs
-    if image_model and source.hub() not in usual and _network(source.timm) != _network(image_model):
-        raise ValueError(
-            f"weights {weights!r} are of timm's {_network(source.timm)}, {backbone} is a {_network(image_model)}: wrap "
-            f'theirs, cm3t.backbones.wrap(timm.create_model("{source.timm}", pretrained=True), frames=8)'
-        )
     about = get_pretrained_cfg(source.timm)
     return tuple(about.mean), tuple(about.std)
 

@@ -54,7 +54,8 @@ class Report:
 
     def line(self) -> str:
         """The same in one line, for a log."""
-        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *self._parts(2)])
+        widened = [f"{self.widened} of the file's widened to float32"] * bool(self.widened)
+        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *widened, *self._parts(2)])
 
     def brief(self) -> dict:
         """The same for a record; of long lists the first dozen, and how many there are."""

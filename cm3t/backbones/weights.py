@@ -4,26 +4,20 @@ import hashlib
 import json
 import math
 import re
-import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from cm3t.backbones import names
 from cm3t.backbones.fitting import clips_of
 from cm3t.backbones.formats import translate, widen
+from cm3t.backbones.opening import WeightsError, opened
 from cm3t.backbones.report import Report
 from cm3t.coerce import nearest
-
-
-class WeightsError(ValueError):
-    """A weights file that is missing, unsafe, or does not fit the backbone; the message lists what differs."""
-
 
 LISTED = 10  # keys that an error names
 UNREAD = {"Hugging Face CLIP": "take timm's file or OpenAI's own of the same weights: weights='openai' of clip_b"}
@@ -90,6 +84,8 @@ def resolve(name: str, weights: str | Path) -> Path:
         if not found:
             raise WeightsError(f"{path} is a folder without {' or '.join(names.FILES)}; name the weights file itself")
         return found[0]
+    if refusal := names.refusal(name, text):
+        raise WeightsError(refusal)
     if source := names.source_of(name, text):
         try:
             return names.fetch(name, text, source)
@@ -113,69 +109,12 @@ def digest(path: Path) -> str:
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors (any shape) and metadata of a checkpoint: a safetensors file, or a torch file of tensors alone.
 
-    Torch files are opened with `weights_only`, so that nothing in them can run; the usual wrappings (state_dict, model)
-    are taken off. Half precision is widened to float32. Raises WeightsError for what cannot be read safely.
+    Torch files are opened with `weights_only`, so that nothing in them can run; the usual wrappings (state_dict, model,
+    teacher) are taken off, as are the prefixes of parallel and compiled models. Half precision is widened to float32.
+    Raises WeightsError for what cannot be read safely, and for a file with several sets of parameters.
     """
-    tensors, metadata = _open(Path(path))
+    tensors, metadata = opened(Path(path))
     return widen(tensors), metadata
-
-
-def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors, of whatever precision, and metadata of a checkpoint."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"no weights file at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-            metadata = file.metadata() or {}
-    except SafetensorError:
-        tensors, metadata = _torch_file(path), {}
-    return tensors, metadata
-
-
-def _no_torch_file(path: Path) -> str | None:
-    """What a file is that is not even the beginning of a torch file, or a torn one; None where it may be whole."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(64)
-    again = f"{size:,} bytes; download it again"
-    if start.startswith(b"PK"):
-        return None if zipfile.is_zipfile(path) else f"truncated, {again}"
-    if start.startswith(b"\x80"):  # how a pickle begins
-        return None
-    if start.lstrip().startswith(b"<"):
-        return f"a web page, {again} from the address of the file itself"
-    if start.startswith(b"version https://git-lfs"):
-        return f"a git-lfs pointer to the file, {size:,} bytes; fetch the file itself: git lfs pull"
-    return f"truncated or not a weights file, {again}"
-
-
-def _torch_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file of `torch.save`, opened with `weights_only`."""
-    if what := _no_torch_file(path):
-        raise WeightsError(f"{path} is neither a safetensors file nor a torch file: {what}")
-    remedy = "convert it where you trust it, and name the result:\n  safetensors.torch.save_file({}, FILE)"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                code = remedy.format('torch.jit.load(path, "cpu").state_dict()')
-                raise WeightsError(f"{path} is a TorchScript archive, which holds code: it is refused; {code}")
-    try:
-        with open(path, "rb") as file:  # by its name torch would take another format
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
-        raise WeightsError(
-            f"{path} is neither a safetensors file nor a torch file of tensors alone ({type(error).__name__}). "
-            f"Other pickles can run code when they are opened: {remedy.format('state_dict')}"
-        ) from error
-    for key in ("state_dict", "model", "model_state"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise WeightsError(f"{path} holds no parameters by name; save a model's state_dict")
-    return {k.removeprefix("module."): v for k, v in tensors.items()}
 
 
 def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
@@ -203,7 +142,7 @@ def load(
     WeightsError that says of what size file and model are, with the first keys that do not fit, and for weights that
     are integers or not finite.
     """
-    tensors = _open(path)[0]
+    tensors = opened(path)[0]
     try:
         state, report = translate(tensors, model, native, told)
     except ValueError as error:
@@ -234,6 +173,11 @@ def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
         return f"such files are not read; {UNREAD[report.layout]}"
     if not (wrong := misfits(_body(own), _body(state))):
         classes = len(state["head.weight"]) if "head.weight" in state else None
+        if classes and "head.bias" not in state and state["head.weight"].shape == own["head.weight"].shape:
+            return (
+                f"the file's classifier has no bias; add one of zeros, 'head.bias': torch.zeros({classes}), or load "
+                "the features alone, num_classes=None, and put a head on them"
+            )
         has = (
             f"a classifier of {classes}; give num_classes={classes}"
             if classes
