@@ -56,8 +56,15 @@ def test_a_line_of_points_names_what_has_not_been_run():
     both.loc[1, ["trainable", "score", "gain"]] = None
     axes = show.against_parameters({"one shared adapter": both}, "top-1").axes[0]
     assert [text.get_text() for text in axes.texts] == ["r = C/1"]
-    (words,) = (text.get_text() for text in axes.get_legend().get_texts())
+    (words,) = (text.get_text() for text in axes.figure.legends[0].get_texts())
     assert words == f"one shared adapter ({NOT_RUN}: r = C/2)"
+
+
+def test_lines_of_equal_sizes_stand_beside_each_other():
+    families = {"one shared adapter": table(1), "MHVA, 2 x 2 cells": table(1)}
+    axes = show.against_parameters(families, "top-1").axes[0]
+    (shared,), (cells,) = (bars.lines[0].get_xdata() for bars in axes.containers)
+    assert cells < 1000 < shared and shared / cells < 1.1
 
 
 def test_colours_follow_the_idea():
