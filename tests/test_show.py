@@ -50,6 +50,14 @@ def test_plots_of_results_and_of_none():
     assert curve.get_xscale() == "log" and len(curve.texts) == 3
 
 
+def test_a_long_title_of_rows_stays_inside_the_figure():
+    title = "MHVA + PT minus full fine-tuning, by frozen network, " * 3
+    figure = show.interval_rows(table(), "gain", "points", title)
+    figure.draw_without_rendering()
+    words = figure._suptitle.get_window_extent()
+    assert words.x0 >= 0 and words.x1 <= figure.bbox.width and figure.get_suptitle().count("\n") == 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_line_of_points_names_what_has_not_been_run():
     both = table(2).astype(object)

@@ -5,6 +5,7 @@ Each function draws on a new figure in the house's style and returns it, as thos
 
 import ast
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +22,7 @@ from cm3t.stats import Interval
 from cm3t.study import NOT_RUN
 
 FROZEN = "#F0F0F0"
+WIDE = 84  # characters of a title that go across a figure
 CELL_BLUES = ("#0072B2", "#56B4E9", "#003F63", "#A6D4F2")  # MHVA's blue and its neighbours, one a cell
 
 
@@ -127,7 +129,7 @@ def _arrow(axes: Axes, start: tuple, stop: tuple, colour: str = "#444444") -> No
 
 def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = "") -> plt.Figure:
     """One row a variant, top down as in the table: the mean of `column` with its 95 % interval; a line at 0 for a
-    difference. What has not been run (no score) says so."""
+    difference, which xlabel then calls by that name. What has not been run (no score) says so."""
     scores = table["score"] if "score" in table else table[column]
     found = zip(table["method"], table[column], scores, strict=True)
     rows = [(name, value) for name, value, score in found if value is not None or score is None]
@@ -136,7 +138,8 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
         for place, (name, found) in enumerate(rows):
             if found is None:
                 side = axes.get_yaxis_transform()
-                axes.text(0.02, -place, NOT_RUN, transform=side, va="center", fontsize=9, color="#777777")
+                look = dict(transform=side, va="center", fontsize=9, color="#777777")
+                axes.text(0.02, -place, NOT_RUN, bbox=dict(fc="white", ec="none", pad=1), **look)
                 continue
             half = 0 if np.isnan(found.half) else found.half
             axes.errorbar(found.mean, -place, xerr=half, fmt="o", ms=5, capsize=3, color=variant_colour(name))
@@ -146,7 +149,8 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
             axes.set_xticks([])
         say_if_empty(axes, rows)
         axes.set(yticks=[-place for place in range(len(rows))], yticklabels=[name for name, _ in rows])
-        axes.set(xlabel=xlabel, title=title, ylim=(-max(len(rows), 1) + 0.4, 0.6))
+        axes.set(xlabel=xlabel, ylim=(-max(len(rows), 1) + 0.4, 0.6))
+        figure.suptitle(fill(title, WIDE), fontsize=10, x=0.02, ha="left")
         axes.grid(axis="y", visible=False)
     return figure
 
