@@ -171,11 +171,22 @@ def test_the_shares_of_the_page_are_those_that_runs_are_scored_at():
 def test_pictures_of_modalities_draw():
     rng = np.random.default_rng(0)
     frames, mels = rng.integers(0, 255, (2, 16, 16, 3), np.uint8), rng.normal(size=(2, 40, 8))
-    assert len(show_side.gallery(frames, mels, rng.normal(size=(2, 8, 8, 2)), ["a", "b"]).axes) == 6
+    *panels, bar = show_side.gallery(frames, mels, rng.normal(size=(2, 8, 8, 2)), ["a", "b"], seconds=1.5).axes
+    assert len(panels) == 6 and "loud" in bar.get_ylabel() and "pixels" in panels[1].get_xlabel()
+    assert panels[5].get_xlabel() == "time (s)" and panels[5].get_xlim() == (0, 1.5)
     weights = {"audio": np.full((8, 4), 0.25), "flow": np.full((8, 4), 0.75)}
     titles = [axes.get_title(loc="left") for axes in show_side.fusion_over_clip(weights).axes]
     assert titles[:2] == ["audio", "flow"]
     assert len(show_side.growth({"CAA": [1, 2, 3]}).axes[0].lines) == 1
+
+
+def test_fusion_weights_are_told_in_numbers_and_as_distance_from_equal_ones():
+    nearly = {"audio": np.full((2, 4), 0.502), "flow": np.full((2, 4), 0.498)}
+    figure = show_side.fusion_over_clip(nearly)
+    assert texts(figure) == ["0.502", "0.502", "mean", "0.498", "0.498", "mean"]
+    assert figure.axes[0].images[0].get_clim() == pytest.approx((0.49, 0.51))
+    far = show_side.fusion_over_clip({name: np.full((2, 4), w) for name, w in zip("abc", (0.8, 0.1, 0.1), strict=True)})
+    assert far.axes[0].images[0].get_clim() == pytest.approx((2 / 3 - 0.8, 0.8))
 
 
 def test_budgets_are_the_records_shares_and_epochs(make_record):
