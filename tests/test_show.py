@@ -50,14 +50,29 @@ def test_plots_of_results_and_of_none():
     assert curve.get_xscale() == "log" and len(curve.texts) == 3
 
 
+def test_a_long_title_of_rows_stays_inside_the_figure():
+    title = "MHVA + PT minus full fine-tuning, by frozen network, " * 3
+    figure = show.interval_rows(table(), "gain", "points", title)
+    figure.draw_without_rendering()
+    words = figure._suptitle.get_window_extent()
+    assert words.x0 >= 0 and words.x1 <= figure.bbox.width and figure.get_suptitle().count("\n") == 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_line_of_points_names_what_has_not_been_run():
     both = table(2).astype(object)
     both.loc[1, ["trainable", "score", "gain"]] = None
     axes = show.against_parameters({"one shared adapter": both}, "top-1").axes[0]
     assert [text.get_text() for text in axes.texts] == ["r = C/1"]
-    (words,) = (text.get_text() for text in axes.get_legend().get_texts())
+    (words,) = (text.get_text() for text in axes.figure.legends[0].get_texts())
     assert words == f"one shared adapter ({NOT_RUN}: r = C/2)"
+
+
+def test_lines_of_equal_sizes_stand_beside_each_other():
+    families = {"one shared adapter": table(1), "MHVA, 2 x 2 cells": table(1)}
+    axes = show.against_parameters(families, "top-1").axes[0]
+    (shared,), (cells,) = (bars.lines[0].get_xdata() for bars in axes.containers)
+    assert cells < 1000 < shared and shared / cells < 1.1
 
 
 def test_colours_follow_the_idea():

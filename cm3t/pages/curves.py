@@ -103,17 +103,18 @@ def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
     colours = {plans.MAIN[0]: "#7F7F7F", plans.MHVA_PT: MHVA, plans.CM3T: CAA, plans.FULL: "#000000"}
     names = {clips: str(clips) for clips in (*plans.SIZES, plans.KITCHEN_CLIPS)}
     with house():
-        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        figure, axes = plt.subplots(figsize=(6.4, 4.2))
         axes.set_xscale("log", base=2)
         axes.set_xlim(min(names) / 1.2, max(names) * 1.2)  # before there is a point: one alone has no width
         axes.set_xticks(list(names), list(names.values()))
         drawn = []
-        for variant, colour in colours.items():
+        for place, (variant, colour) in enumerate(colours.items()):
             smaller = [(n, Variant("", variant.settings | plans.sized(n))) for n in plans.SIZES]
             found = _scores(frame, [*smaller, (plans.KITCHEN_CLIPS, variant)])
-            drawn.append(series(axes, variant.label, names, found, color=colour))
+            shift = 0.07 * (place - (len(colours) - 1) / 2)
+            drawn.append(series(axes, variant.label, names, found, shift, color=colour))
         axes.set(xlabel="training clips", ylabel="action top-1 (%)", title=title)
-        axes.legend()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
         say_if_empty(axes, [each for each in drawn if each])
     return figure
 

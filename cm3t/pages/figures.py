@@ -146,6 +146,7 @@ def series(
     """Means with 95 % bars at x, joined where none that was planned lacks; is anything drawn?
 
     planned {x: how the legend calls it}, found {x: interval}. The legend names what has not been run.
+    shift: what x is moved by, to stand beside others: added, or on a log axis the power of two it is multiplied with.
     """
     missing = [words for x, words in planned.items() if x not in found]
     note = "n=" + ", ".join(map(str, sorted({f.n for f in found.values()}))) if found else NOT_RUN
@@ -153,7 +154,8 @@ def series(
     places = [x for x in planned if x in found]
     halves = [0 if pd.isna(found[x].half) else found[x].half for x in places]
     look = dict(marker="o", ms=4, capsize=3, linestyle="none" if missing else "-") | look
-    means, places = [found[x].mean for x in places], [x + shift for x in places]
+    log = axes.get_xscale() == "log"
+    means, places = [found[x].mean for x in places], [x * 2**shift if log else x + shift for x in places]
     axes.errorbar(places, means, yerr=halves, label=f"{name} ({note})", **look)
     return bool(found)
 

@@ -5,6 +5,7 @@ Each function draws on a new figure in the house's style and returns it, as thos
 
 import ast
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,6 +22,7 @@ from cm3t.stats import Interval
 from cm3t.study import NOT_RUN
 
 FROZEN = "#F0F0F0"
+WIDE = 84  # characters of a title that go across a figure
 CELL_BLUES = ("#0072B2", "#56B4E9", "#003F63", "#A6D4F2")  # MHVA's blue and its neighbours, one a cell
 
 
@@ -127,7 +129,7 @@ def _arrow(axes: Axes, start: tuple, stop: tuple, colour: str = "#444444") -> No
 
 def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = "") -> plt.Figure:
     """One row a variant, top down as in the table: the mean of `column` with its 95 % interval; a line at 0 for a
-    difference. What has not been run (no score) says so."""
+    difference, which xlabel then calls by that name. What has not been run (no score) says so."""
     scores = table["score"] if "score" in table else table[column]
     found = zip(table["method"], table[column], scores, strict=True)
     rows = [(name, value) for name, value, score in found if value is not None or score is None]
@@ -136,7 +138,8 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
         for place, (name, found) in enumerate(rows):
             if found is None:
                 side = axes.get_yaxis_transform()
-                axes.text(0.02, -place, NOT_RUN, transform=side, va="center", fontsize=9, color="#777777")
+                look = dict(transform=side, va="center", fontsize=9, color="#777777")
+                axes.text(0.02, -place, NOT_RUN, bbox=dict(fc="white", ec="none", pad=1), **look)
                 continue
             half = 0 if np.isnan(found.half) else found.half
             axes.errorbar(found.mean, -place, xerr=half, fmt="o", ms=5, capsize=3, color=variant_colour(name))
@@ -146,7 +149,8 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
             axes.set_xticks([])
         say_if_empty(axes, rows)
         axes.set(yticks=[-place for place in range(len(rows))], yticklabels=[name for name, _ in rows])
-        axes.set(xlabel=xlabel, title=title, ylim=(-max(len(rows), 1) + 0.4, 0.6))
+        axes.set(xlabel=xlabel, ylim=(-max(len(rows), 1) + 0.4, 0.6))
+        figure.suptitle(fill(title, WIDE), fontsize=10, x=0.02, ha="left")
         axes.grid(axis="y", visible=False)
     return figure
 
@@ -154,33 +158,33 @@ def interval_rows(table: pd.DataFrame, column: str, xlabel: str, title: str = ""
 def against_parameters(families: dict[str, pd.DataFrame], ylabel: str, title: str = "") -> plt.Figure:
     """Accuracy against trained parameters (log scale): a line a family of variants, 95 % bars, labels at the points.
 
-    The legend names what has not been run (no score).
+    Equal sizes stand a little beside each other. The legend names what has not been run (no score).
     """
     with house():
-        figure, axes = plt.subplots(figsize=(6.4, 3.8))
+        figure, axes = plt.subplots(figsize=(6.4, 4.1))
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_minor_formatter("")
         drawn = [int(size) for table in families.values() for size in table["trainable"].dropna()]
-        if drawn:
-            axes.set_xlim(min(drawn) / 1.5, max(drawn) * 1.8)  # room for the labels
+        low, high = (min(drawn) / 1.8, max(drawn) * 1.8) if drawn else axes.get_xlim()  # room for the labels
+        axes.set_xlim(low, high)
         for (name, table), below in zip(families.items(), (True, False) * len(families), strict=False):
             missing = ", ".join(words.split(", ")[-1] for words in table.loc[table["score"].isna(), "method"])
             missing = f" ({NOT_RUN}: {missing})" if missing else ""
             table = table.dropna(subset=["score"]).sort_values("trainable")
             halves = [0 if np.isnan(found.half) else found.half for found in table["score"]]
             means = [found.mean for found in table["score"]]
-            sizes = [int(size) for size in table["trainable"]]
+            sizes = [int(size) * (high / low) ** (0.011 if below else -0.011) for size in table["trainable"]]
             look = dict(fmt="o-", ms=5, capsize=3, color=variant_colour(name))
             axes.errorbar(sizes, means, yerr=halves, label=name + missing, **look)
             for x, y, words in zip(sizes, means, table["method"], strict=True):
-                short, place = words.split(", ")[-1], (5, -11) if below else (5, 6)
-                text = dict(textcoords="offset points", xytext=place, fontsize=8.5, color=look["color"])
-                axes.annotate(short, (x, y), **text)
+                place = dict(xytext=(5, -11), ha="left") if below else dict(xytext=(-5, 6), ha="right")
+                text = dict(textcoords="offset points", fontsize=8.5, color=look["color"]) | place
+                axes.annotate(words.split(", ")[-1], (x, y), **text)
         say_if_empty(axes, drawn)
         axes.set(xlabel="trained parameters, heads not counted", ylabel=ylabel, title=title)
-        axes.legend()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
     return figure
 
 

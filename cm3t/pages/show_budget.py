@@ -85,14 +85,18 @@ def networks_table(costs: Costs) -> pd.DataFrame:
 
 
 def everywhere_table(costs: Costs) -> pd.DataFrame:
-    """One row a method, one column a network of the records: the trained share and, behind it, the GMACs of a clip."""
+    """One row a method, one column a network of the records: the trained share in % and, behind it, a clip's GMACs.
+
+    A cell holds no break, so that it stays on one line however narrow the page is.
+    """
     words = {"frozen": "frozen"} | {label: name for label, (name, _) in LABELS.items()} | MORE
     names = [name for name, label in costs if label == "full"]
     rows = []
     for label, method in words.items():
         cells = {name: costs[name, label] for name in names}
-        told = {name: f"{100 * row['share']:.1f} % · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
-        rows.append({"method": method} | told)
+        told = {name: f"{100 * row['share']:.1f} · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
+        told = {name: words.replace(" ", "\N{NO-BREAK SPACE}") for name, words in told.items()}
+        rows.append({"method: share (%) · GMACs": method} | told)
     return pd.DataFrame(rows)
 
 
@@ -185,7 +189,10 @@ def shares(costs: Costs, title: str = "") -> plt.Figure:
 
 
 def added_macs(costs: Costs, title: str = "") -> plt.Figure:
-    """What plugins add to one clip's arithmetic, stacked, in % of the frozen network's MACs; the sum at each end."""
+    """What plugins add to one clip's arithmetic, stacked, in % of the frozen network's MACs.
+
+    At each end the sum, on what the frozen network takes.
+    """
     steps = {  # part -> (with, without, colour): a difference of two recorded counts
         "PT": ("pt", "frozen", PREFIX),
         "MHVA": ("mhva", "frozen", MHVA),
@@ -201,7 +208,7 @@ def added_macs(costs: Costs, title: str = "") -> plt.Figure:
                 axes.barh(-place, wide, 0.6, left, color=colour, label=part if place == 0 else None)
                 left += wide
             total = left * base / 1e11
-            axes.text(left + 0.2, -place, f"+{total:.1f} to {base / 1e9:.1f} GMACs", va="center", fontsize=8)
+            axes.text(left + 0.2, -place, f"+{total:.1f} on {base / 1e9:.1f} GMACs", va="center", fontsize=8)
         axes.set(yticks=[-place for place in range(len(NETWORKS))], yticklabels=[name for name, _ in NETWORKS.values()])
         axes.set(xlim=(0, 1.3 * axes.dataLim.x1), xlabel="added multiply-accumulates (% of the frozen network's)")
         axes.set(title=title)

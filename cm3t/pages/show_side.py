@@ -30,16 +30,26 @@ LOOKS = {
 }
 TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
 LOST = {"no_audio": "sound", "no_flow": "motion", "no_side": "both"}
+LEAST = 0.01  # distance from equal weights that the colours reach at least, so that rounding is not painted
 SHARES = (0, 25, 50, 75, 100)  # percent of the clips; `training.controls` scores what lies between
 CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "silent, or still"}
 
 
-def gallery(frames: np.ndarray, mels: np.ndarray, flows: np.ndarray, titles: list[str], note: str = "") -> plt.Figure:
+def gallery(
+    frames: np.ndarray,
+    mels: np.ndarray,
+    flows: np.ndarray,
+    titles: list[str],
+    note: str = "",
+    seconds: float = 2.0,
+) -> plt.Figure:
     """A row a clip: a frame, its motion as arrows (the longest is a cell long), its sound as a spectrogram.
 
-    frames uint8 (n, H, W, 3); mels (n, L, mels), log; flows (n, g, g, 2), to the right and down, in pixels.
+    frames uint8 (n, H, W, 3); mels (n, L, mels), natural logarithms, of so many seconds; flows (n, g, g, 2), to the
+    right and down, in pixels in 0.1 s.
     """
     n, cells = len(frames), flows.shape[1]
+    extent, loudness = (0, seconds, 0.5, mels.shape[2] + 0.5), dict(vmin=mels.min(), vmax=mels.max())
     with house():
         figure, rows = plt.subplots(n, 3, figsize=(8.6, 1.9 * n + 0.4), dpi=72, squeeze=False, width_ratios=(1, 1, 2))
         for frame, mel, flow, title, (left, middle, right) in zip(frames, mels, flows, titles, rows, strict=True):
@@ -48,34 +58,50 @@ def gallery(frames: np.ndarray, mels: np.ndarray, flows: np.ndarray, titles: lis
             middle.imshow(frame, alpha=0.35)
             step = frame.shape[0] / cells
             centre = (np.arange(cells) + 0.5) * step
-            long = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), 1e-6) / step
-            arrows = dict(color=COLOURS["flow"], width=0.014, angles="xy", scale_units="xy", scale=long)
+            long = max(float(np.hypot(flow[..., 0], flow[..., 1]).max()), 1e-6)
+            arrows = dict(color=COLOURS["flow"], width=0.014, angles="xy", scale_units="xy", scale=long / step)
             middle.quiver(centre, centre, flow[..., 0], flow[..., 1], **arrows)
             mel = mel[: len(mel) // 4 * 4].reshape(-1, 4, mel.shape[1]).mean(1)  # finer than the picture's pixels
-            right.imshow(mel.T, origin="lower", aspect="auto", cmap="magma")
-            for axes in (left, middle, right):
+            shown = right.imshow(mel.T, origin="lower", aspect="auto", cmap="magma", extent=extent, **loudness)
+            for axes in (left, middle):
                 axes.set(xticks=[], yticks=[])
+            for axes in (left, middle, right):
                 axes.grid(visible=False)
-            right.set_ylabel("mel", fontsize=8)
-        rows[0][1].set_title("motion, 8 x 8 cells", fontsize=9)
-        rows[0][2].set_title("sound, log-mel", fontsize=9)
-        rows[-1][2].set_xlabel("time", fontsize=8)
+            middle.set_xlabel(f"longest arrow: {long:.1f} pixels", fontsize=8)
+            right.set_yticks([1, mels.shape[2]])
+            right.set_ylabel("mel band", fontsize=8, labelpad=-8)
+            right.tick_params(labelsize=8)
+        rows[0][1].set_title(f"motion in 0.1 s, {cells} x {cells} cells", fontsize=9)
+        rows[0][2].set_title("sound", fontsize=9)
+        rows[-1][2].set_xlabel("time (s)", fontsize=8)
+        bar = figure.colorbar(shown, ax=rows[:, 2], label="log of the mel magnitude (bright: loud)", aspect=40)
+        bar.ax.tick_params(labelsize=8)
         if note:
             figure.supxlabel(note, fontsize=8, color="#555555")
     return figure
 
 
 def fusion_over_clip(weights: Mapping[str, np.ndarray], title: str = "") -> plt.Figure:
-    """Who is listened to, block by block and moment by moment: weights {modality: (blocks, T)}, a panel a modality."""
+    """Who is listened to, block by block and moment by moment: weights {modality: (blocks, T)}, a panel a modality.
+
+    White is the weight that all modalities have where none is preferred; colours reach as far as the weights do. At
+    the right end of each row stands its mean.
+    """
+    equal = 1 / len(weights)
+    reach = max(LEAST, *(float(np.abs(values - equal).max()) for values in weights.values()))
+    look = dict(vmin=equal - reach, vmax=equal + reach, cmap="PuOr_r", aspect="auto", origin="upper")
     with house():
-        figure, panels = plt.subplots(1, len(weights), figsize=(1.2 + 2.6 * len(weights), 2.9), squeeze=False)
+        figure, panels = plt.subplots(1, len(weights), figsize=(1.6 + 2.8 * len(weights), 2.9), squeeze=False)
         for (name, values), axes in zip(weights.items(), panels[0], strict=True):
-            shown = axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto", origin="upper")
+            shown = axes.imshow(values, **look)
             axes.set(title=name, xlabel="time (token frames)", xticks=range(values.shape[1]))
             axes.set(yticks=range(len(values)), yticklabels=[i + 1 for i in range(len(values))])
             axes.grid(visible=False)
+            for row, mean in enumerate(values.mean(1)):
+                axes.annotate(f"{mean:.3f}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+            axes.annotate("mean", (1.02, 1.03), xycoords="axes fraction", fontsize=8)
         panels[0][0].set_ylabel("block")
-        figure.colorbar(shown, ax=panels[0], label="fusion weight", shrink=0.9)
+        figure.colorbar(shown, ax=panels[0], label=f"fusion weight (white: {equal:.3g}, equal)", shrink=0.9)
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     return figure
 
