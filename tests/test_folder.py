@@ -77,6 +77,7 @@ def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "videos"))
 
 
+@pytest.mark.filterwarnings("ignore:.*no training clip shows")
 def test_whether_a_split_has_sound(whole, tmp_path):
     heard = {split: VideoFolder(whole, split=split) for split in ("train", "tune", "validation")}
     sides = {split: data.decode_side("audio")[1].any() if data.has_sound else False for split, data in heard.items()}
