@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -29,7 +28,6 @@ from cm3t.data.rooms.kitchen_world import (
     gap_look,
     make_participants,
 )
-from cm3t.data.rooms.recorder import RecordingError, write_recording
 
 DIALS = Dials()
 PEOPLE = make_participants(DIALS)
@@ -258,51 +256,6 @@ def test_impacts_differ_by_material():
         return (spectrum * np.arange(len(spectrum))).sum() / spectrum.sum()
 
     assert pitch("rubber") < pitch("plastic") < pitch("ceramic")
-
-
-# --- recorder ----------------------------------------------------------------------------------------------------
-def moving(count):
-    for k in range(count):
-        frame = np.full((48, 64, 3), 60, np.uint8)
-        frame[10:30, (2 * k) % 40 : (2 * k) % 40 + 12] = (200, 80, 40)
-        yield frame
-
-
-@pytest.mark.parametrize("codec", ["opus", "aac"])
-def test_recording_round_trip(tmp_path, codec):
-    wave = np.zeros(48000, np.float32)
-    wave[24000:24800] = 0.8 * np.sin(np.arange(800) * 0.3)
-    path = tmp_path / "a.MP4"
-    assert write_recording(path, moving(24), 8, sound=wave, sound_codec=codec, crf=20) == 24
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    assert [round(f.time * 8) for f in frames] == list(range(24))
-    difference = frames[9].to_ndarray(format="rgb24").astype(int) - list(moving(24))[9]
-    assert np.abs(difference).mean() < 6
-    with av.open(str(path)) as container:
-        parts = [(f.time, f.rate, f.to_ndarray().ravel()) for f in container.decode(audio=0)]
-    heard = np.abs(np.concatenate([p[2] for p in parts]).astype(float))
-    onset = parts[0][0] + np.argmax(heard > 0.3 * heard.max()) / parts[0][1]
-    assert abs(onset - 1.5) < 0.03
-    write_recording(tmp_path / "b.MP4", moving(24), 8, sound=wave, sound_codec=codec, crf=20)
-    assert (tmp_path / "b.MP4").read_bytes() == path.read_bytes()
-
-
-def test_recorder_refuses_what_it_cannot_write(tmp_path):
-    for frames, words in (
-        ([], "no frames"),
-        ([np.zeros((5, 8, 3), np.uint8)], "even"),
-        ([np.zeros((8, 8, 3), np.float32)], "uint8"),
-        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)], "one shape"),
-    ):
-        with pytest.raises(RecordingError, match=words):
-            write_recording(tmp_path / "x.mp4", frames, 8)
-    picture = [np.zeros((8, 8, 3), np.uint8)]
-    with pytest.raises(RecordingError, match="mono"):
-        write_recording(tmp_path / "x.mp4", picture, 8, sound=np.zeros((2, 9), np.float32))
-    with pytest.raises(RecordingError, match="Opus"):
-        write_recording(tmp_path / "x.mp4", picture, 8, sound=np.zeros(9, np.float32), rate=11025)
-    assert not list(tmp_path.iterdir())  # nothing half-written stays
 
 
 # --- card --------------------------------------------------------------------------------------------------------
