@@ -231,9 +231,7 @@ def test_files_that_are_not_there_or_no_videos(copy, tmp_path):
     assert "12 of 18 videos are not in" in message and "line 8: gone0.mp4" in message and "and 2 more" in message
     (copy / "bad.mp4").write_bytes(b"no video at all")
     message = problem(copy, [*ROWS, "bad.mp4,nod"])
-    assert (
-        "1 videos or times cannot be used" in message and "line 8" in message and "bad.mp4: cannot be read" in message
-    )
+    assert "1 video or time cannot be used" in message and "line 8" in message and "bad.mp4: cannot be read" in message
     message = problem(copy, [*(row + ",,0" for row in ROWS[:1])], "video,label,stop,start")
     assert "every label" in message
     message = problem(copy, [f"{ROWS[0]},500,1500", *(f"{row},," for row in ROWS[1:])], "video,label,start,stop")
@@ -252,7 +250,7 @@ def test_doubtful_splits_are_warned_of(tmp_path):
     with pytest.warns(UserWarning) as caught:
         read_folder_labels(table(tmp_path, rows, "video,label,split,participant"))
     said = " ".join(str(warning.message) for warning in caught)
-    assert "1 participants (or videos) are in several splits (p1)" in said and "no training clip shows z" in said
+    assert "1 participant (or video) in several splits (p1)" in said and "no training clip shows z" in said
 
 
 def read_or_refused(path, content):

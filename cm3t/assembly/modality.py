@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cm3t.coerce import nearest
 from cm3t.plugins import pool_tokens, side_encoder
+from cm3t.words import kind_of
 
 STAGES = ("all", "vision", "cross", "fusion")
 
@@ -120,7 +121,7 @@ def hear(
     """
     for what, given, example in (("side", side, "tokens (B, L, d)"), ("present", present, "bool (B,)")):
         if given is not None and not isinstance(given, Mapping):
-            raise TypeError(f"{what} is a {type(given).__name__}; give {{name of a modality: {example}}}")
+            raise TypeError(f"{what} is {kind_of(given)}; give {{name of a modality: {example}}}")
     side, present = side or {}, present or {}
     for name in (*side, *present):
         if name not in modalities:

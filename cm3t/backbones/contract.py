@@ -12,6 +12,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from cm3t.words import kind_of
+
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 IMAGENET: Pixels = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -105,7 +107,7 @@ def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
             mixin = "; inherit it from cm3t.backbones.Backbone" if attribute in ("pixels", "split", "join") else ""
             raise ContractError(f"backbone {who!r} has no `{attribute}`{mixin}; see cm3t.backbones.contract.Backbone")
     if not isinstance(backbone, nn.Module):
-        raise ContractError(f"backbone {who!r} is a {type(backbone).__name__}, not a torch.nn.Module")
+        raise ContractError(f"backbone {who!r} is {kind_of(backbone)}, not a torch.nn.Module")
     blocks, widths = len(backbone.blocks), len(backbone.widths)
     if not blocks or blocks != widths:
         raise ContractError(f"backbone {who!r} has {blocks} `blocks` and {widths} `widths`; it needs one each")
@@ -146,7 +148,7 @@ def _probe(backbone: nn.Module, who: str) -> None:
             pair = _run(call, lambda block=block, token=token: block.feedforward(token))
             shapes = [tuple(getattr(one, "shape", ())) for one in pair] if isinstance(pair, tuple) else []
             if shapes != [tuple(token.shape)] * 2:
-                gave = f"tensors of shape {shapes}" if shapes else f"a {type(pair).__name__}"
+                gave = f"tensors of shape {shapes}" if shapes else kind_of(pair)
                 raise ContractError(f"{call} gave {gave}, not (norm2(x), branch), both shaped as x")
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from cm3t.backbones import names
 from cm3t.backbones.formats import Report, translate, widen
 from cm3t.coerce import nearest
+from cm3t.words import kind_of
 
 
 class WeightsError(ValueError):
@@ -74,7 +75,7 @@ def resolve(name: str, weights: str | Path) -> Path:
     where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
     if not isinstance(weights, str | Path):
-        raise TypeError(f"weights={weights!r} is a {type(weights).__name__}; {remedy(name)}, or None for random ones")
+        raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
     text = str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
