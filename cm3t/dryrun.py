@@ -97,7 +97,8 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     first, sides = configs[0], sorted({name for config in configs for name in config.side})
     if first.data == "folder" and not _look_through(first, found):
         return
-    absent = list(tables_missing(first)) if first.root else []  # without a root the reader tells what it expects
+    there = first.root and Path(first.root).is_dir()  # where it is not, the reader tells what it expects
+    absent = list(tables_missing(first)) if there else []
     for path in absent:
         found.lacks(f"{path} (a table of {first.data})")
     clips, tokens = found.clips.setdefault(reading, {}), found.tokens.setdefault(reading, {})
