@@ -201,7 +201,10 @@ def test_several_labels_a_clip(copy):
     ("rows", "header", "words"),
     [
         ([], "video,label", "header without rows"),
-        (ROWS, "video,lable", "line 1: the column 'lable' is not known, did you mean 'label'"),
+        (ROWS, "video,lable", "line 1: the column 'lable' is not known; did you mean 'label'? Compare"),
+        (ROWS, "file,class", "line 1: the column 'file' is not known; known are video, label, start, stop, split, "),
+        (["a.mp4;x"], "video;label", "line 1: the columns are separated by semicolons; write commas"),
+        (["a.mp4\tx"], "video\tlabel", "line 1: the columns are separated by tabs; write commas"),
         (["a.mp4"], "video", "line 1: the columns ['label'] are missing"),
         (["a.mp4,b,c"], "video,label,label", "'label' is there 2 times"),
         (["../a.mp4,x"], "video,label", "line 2: video '../a.mp4' leads out of the folder"),
