@@ -37,7 +37,7 @@ class Ratio:
     ratio: float
     low: float  # smallest and largest ratio of a pair
     high: float
-    ours: float  # median seconds, or MB
+    ours: float  # median seconds, or memory in units of 2^20 bytes
     reference: float
     target: float | None  # the ratio aimed at
     n: int
@@ -45,7 +45,7 @@ class Ratio:
     batch: int = 1
 
     def __str__(self) -> str:
-        unit, scale = ("ms", 1e3) if self.measure == "time" else ("MB", 1)
+        unit, scale = ("ms", 1e3) if self.measure == "time" else ("MB", 2**20 / 1e6)
         aim = f", aim {self.target:.2f}" if self.target else ""
         return (
             f"{self.what:<42} {self.measure:<16} {self.ratio:5.2f}  ({self.low:.2f}-{self.high:.2f}, n={self.n}{aim})"
@@ -96,8 +96,8 @@ def _seconds(work: Work, device: torch.device) -> float:
 
 
 def _peak(part: str, index: int, name: str, clip: Clip, device: str, batch: int, side: str) -> float:
-    """Peak memory in MB of two steps (the second holds the optimizer's state): of the GPU, else of this process beyond
-    what it held before anything was built, its libraries.
+    """Peak memory, in 2^20 bytes, of two steps (the second holds the optimizer's state): of the GPU, else of this
+    process beyond what it held before anything was built, its libraries.
     """
     held = 0 if device.startswith("cuda") else psutil.Process().memory_info().rss / 2**20
     pair = pairs_of(part, name, clip, torch.device(device), batch)[index]

@@ -26,7 +26,7 @@ from cm3t.metrics import action_scores, log_softmax, ranks, subset_scores
 WIDTHS = {"verb": VERBS, "noun": NOUNS}
 VERSION, CHALLENGE = "0.2", "action_recognition"
 SUPERVISION = ("sls_pt", "sls_tl", "sls_td")  # levels of pretraining, labels and data, each 0..5
-LARGEST = 2 << 30  # bytes of a test.json that is read; the official test split takes about 0.1 GiB
+LARGEST = 2 * 10**9  # bytes of a test.json that is read; the official test split takes about 0.1 GB
 TINY = 1e-300  # stands for the probability of a class that no action has
 
 Outputs = dict[str, np.ndarray]
@@ -259,7 +259,7 @@ def read_submission(path: str | Path) -> tuple[Outputs, list[str], dict]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if names != ["test.json"] or archive.getinfo("test.json").file_size > LARGEST:
-                raise ScoreError(f"{path}: must hold test.json alone, of at most 2 GiB; it holds {names[:3]}")
+                raise ScoreError(f"{path}: must hold test.json alone, of at most 2 GB; it holds {names[:3]}")
             content = archive.read("test.json")
     except ScoreError:
         raise

@@ -28,6 +28,7 @@ from cm3t.data.tables import MissingFiles
 from cm3t.model import create
 from cm3t.training.loop import duration
 from cm3t.training.sets import clip_of, open_set, set_options
+from cm3t.words import counted
 
 # Tables without which a data set cannot be used, below its root; of EPIC-KITCHENS-100 they may lie elsewhere.
 TABLES = {
@@ -78,7 +79,7 @@ def check(configs: Iterable[RunConfig], out: str | Path | None = None, log: Call
         if problem := weights_missing(backbone, name):
             found.lacks(problem)
     _estimate(configs, Path(out) if out else local_dir(configs[0].profile), found)
-    log(f"dry run of {len(configs)} runs, first steps of runs with a side included")
+    log(f"dry run of {counted(len(configs), 'run')}, first steps of runs with a side included")
     for line in found.said:
         log(line)
     log(f"missing ({len(found.missing)}):" if found.missing else "nothing is missing")
@@ -96,7 +97,8 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     first, sides = configs[0], sorted({name for config in configs for name in config.side})
     if first.data == "folder" and not _look_through(first, found):
         return
-    absent = list(tables_missing(first)) if first.root else []  # without a root the reader tells what it expects
+    there = first.root and Path(first.root).is_dir()  # where it is not, the reader tells what it expects
+    absent = list(tables_missing(first)) if there else []
     for path in absent:
         found.lacks(f"{path} (a table of {first.data})")
     clips, tokens = found.clips.setdefault(reading, {}), found.tokens.setdefault(reading, {})
@@ -132,7 +134,7 @@ def _look_through(config: RunConfig, found: Found) -> bool:
         found.lacks(problem)
     counts = ", ".join(f"{split} {count:,}" for split, count in folder.clips.items())
     found.said += [
-        f"{folder.file}: {sum(folder.clips.values()):,} clips, {counts}",
+        f"{folder.file}: {counted(sum(folder.clips.values()), 'clip')}, {counts}",
         *(f"  {r}" for r in folder.remarks),
     ]
     return folder.readable

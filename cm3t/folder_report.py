@@ -6,7 +6,7 @@ python -m cm3t.folder_report RECORD.json --root DIR      writes DIR/report.md an
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,13 +17,16 @@ import torch
 from cm3t import train
 from cm3t.coerce import ConfigError
 from cm3t.config import RunConfig, resolve
+from cm3t.data.folder_labels import WHO
 from cm3t.metrics import label_scores
 from cm3t.pages import figures, show_folder
 from cm3t.records import Record, load_run
 from cm3t.report import markdown
 from cm3t.training import sets
 from cm3t.training.tasks import TASKS
+from cm3t.words import counted
 
+CONTROLS = ("as it is", "without", "another clip's")
 SETTINGS = ("backbone", "weights", "method", "side", "profile", "seed", "epochs", "batch_size", "lr", "frames", "size")
 
 
@@ -81,7 +84,7 @@ def write_report(
         *(_confusions(table, data, path, trained) if data.task == "labels" else _behaviours(record, data, trained)),
         *_controls(record, config),
         "## Settings\n\n" + markdown(_settings(config, record)),
-        f"The same again: `{_command(record)}`",
+        f"The same again, with the folder of videos as DIR: `{_command(record)}`",
     ]
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return path
@@ -123,17 +126,20 @@ def _name(config: RunConfig) -> str:
 def _opening(record: Record, data, table: pd.DataFrame, trained: Counter) -> str:
     """What was reached, on what, and what a constant answer would reach."""
     found, people = _scores(record), table["group"].nunique()
-    words = f"{found['n']} {data.split} clips of {people} participants (or videos) that training did not see"
+    clips = counted(found["n"], f"{data.split} clip")
+    words = f"{clips} of {counted(people, *WHO)} that training did not see"
     if data.task != "labels":
         return f"Mean average precision **{found['map']:.1f} %** on {words}."
     places = {name: place for place, name in enumerate(data.names)}
-    usual = trained.most_common(1)[0][0]
+    usual, most = trained.most_common(1)[0]
+    tied = sum(count == most for count in trained.values())
+    rank = "the most frequent class in training" if tied == 1 else f"one of {tied} classes most frequent in training"
     constant = label_scores(
         np.eye(len(places))[[places[usual]] * len(table)], np.array([places[name] for name in table["label"]])
     )
     return (
         f"Top-1 **{found['top1']:.1f} %**, mean class accuracy {found['mean_class_accuracy']:.1f} %, on {words}. "
-        f"Always answering {usual!r}, the most frequent class in training, scores {constant['top1']:.1f} %."
+        f"Always answering {usual!r}, {rank}, scores {constant['top1']:.1f} %."
     )
 
 
@@ -141,7 +147,7 @@ def _confusions(table: pd.DataFrame, data, path: Path, trained: Counter) -> list
     counts = show_folder.confusion(table, data.names)
     wrong = table[table["label"] != table["predicted"]].groupby(["label", "predicted"]).size().sort_values()[::-1][:5]
     said = "; ".join(f"{label} taken for {other}: {n}" for (label, other), n in wrong.items())
-    picture = show_folder.confusion_matrix(counts, f"{data.split}, {len(table)} clips")
+    picture = show_folder.confusion_matrix(counts, f"{data.split}, {counted(len(table), 'clip')}")
     return [
         "## What is taken for what",
         _picture(picture, path, "confusion", "Confusion matrix"),
@@ -163,16 +169,29 @@ def _behaviours(record: Record, data, trained: Counter) -> list[str]:
 def _controls(record: Record, config: RunConfig) -> list[str]:
     """What the modalities are worth: the same model on clips that lack one, or have another clip's."""
     (subsets,) = record.train_info["metrics"].values()
-    rows = [
-        {"modality": name}
-        | {
-            words: f"{subsets[key][_headline(record)]:.1f}"
-            for words, key in (("as it is", "all"), ("without", f"no_{name}"), ("another clip's", f"shuffled_{name}"))
-        }
+    headline, alone = _headline(record), subsets["all"]["n"] < 2  # of one clip there is no other
+    scores = {
+        name: [subsets[key][headline] for key in ("all", f"no_{name}", f"shuffled_{name}")[: 2 if alone else 3]]
         for name in config.side
+    }
+    rows = [
+        {"modality": name} | {words: f"{score:.1f}" for words, score in zip(CONTROLS, found, strict=False)}
+        for name, found in scores.items()
     ]
-    said = "A modality that is listened to costs accuracy when it is taken away, and more when it is another clip's."
+    said = _worth(scores)
     return [f"## What the modalities are worth\n\n{markdown(pd.DataFrame(rows))}", said] if rows else []
+
+
+def _worth(scores: Mapping[str, Sequence[float]]) -> str:
+    """What the scores of each modality as it is, without it and, of several clips, with another clip's say of it."""
+    if any(len(found) < 3 for found in scores.values()):
+        return "One clip is scored, so there is no other clip's to give it, and one answer decides each number."
+    heard = [name for name, found in scores.items() if found[0] > found[1] > found[2]]
+    others = [name for name in scores if name not in heard]
+    parts = [f"so it is with {' and '.join(heard)}"] if heard else []
+    parts += [f"not so with {' and '.join(others)}, or not on these clips"] if others else []
+    rule = "A modality that is listened to costs accuracy when it is taken away, and more when it is another clip's"
+    return f"{rule}: {'; '.join(parts)}."
 
 
 def _settings(config: RunConfig, record: Record) -> pd.DataFrame:
@@ -189,8 +208,9 @@ def _settings(config: RunConfig, record: Record) -> pd.DataFrame:
 
 
 def _command(record: Record) -> str:
-    root = record.run_info["config"]["root"]
-    return record.run_info["command"].replace(str(root), Path(root).name)
+    """The command that repeats a run, its folder written as DIR: a report may be read on another machine."""
+    given = record.run_info["config"]
+    return record.run_info["command"].replace(f"--root {given['root']}", "--root DIR")
 
 
 def _picture(figure: plt.Figure, path: Path, name: str, words: str) -> str:

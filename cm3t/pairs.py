@@ -161,7 +161,7 @@ def no_room(part: str, name: str, clip: Clip, device: torch.device, batch: int) 
     needed = 4 * sum(p.nbytes for p in model.parameters()) + kept * 4 / 3 * (0.6 if device.type == "cuda" else 1)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:
-        return f"a step of {batch} needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} are free"
+        return f"a step of {batch} needs about {needed / 1e9:.0f} GB, {free / 1e9:.0f} are free"
     return None
 
 

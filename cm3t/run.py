@@ -25,6 +25,7 @@ from cm3t import config, notebooks, report
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
 from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
+from cm3t.words import counted
 
 RUN_PARAMETERS = ("data", "root", "roots", "backbone", "weights")  # of notebooks, that go to every run
 OWN = "12"  # the notebook for anybody's own videos
@@ -98,7 +99,8 @@ def study(paths: list[Path], profile: str, parameters: dict | None = None) -> in
     """Execute notebooks at a profile, one after another; all parameters are checked before the first starts."""
     checked = {path: check_parameters(path, {"profile": profile} | (parameters or {})) for path in paths}
     expected = timings(records_dir(profile)) | timings(local_dir(profile))
-    print(f"{len(paths)} notebooks at {profile} ({PROFILES[profile].purpose}); {_forecast(paths, expected)}")
+    found = counted(len(paths), "notebook")
+    print(f"{found} at {profile} ({PROFILES[profile].purpose}); {_forecast(paths, expected)}")
     for place, path in enumerate(paths):
         print(f"\n[{place + 1}/{len(paths)}] {path.stem}: {_forecast(paths[place:], expected)}", flush=True)
         try:
@@ -242,7 +244,8 @@ def publish(profile: str, studies: list[str] | None = None) -> int:
         (local / f"{record.run_id}.json").unlink()
     for stem, timing in timings(local).items():
         write_json(public / "notebooks" / f"{stem}.json", timing)
-    print(f"{moved} runs and {len(timings(local))} times published to {public.relative_to(config.ROOT)}")
+    found = f"{counted(moved, 'run')} and {counted(len(timings(local)), 'time')}"
+    print(f"{found} published to {public.relative_to(config.ROOT)}")
     for path in report.write_all():
         print(f"  renewed {path.relative_to(config.ROOT)}")
     return moved

@@ -35,6 +35,7 @@ from cm3t.training.sets import (
     reader_options,
 )
 from cm3t.training.tasks import task_of
+from cm3t.words import counted
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
@@ -211,7 +212,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     configs = {config_hash(config): config for config in configs}
     records = {key: finished(config, out) for key, config in configs.items()}
     todo = _with_first_steps({key: config for key, config in configs.items() if records[key] is None}, configs, out)
-    log(f"{len(configs)} runs, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
+    log(f"{counted(len(configs), 'run')}, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
     for config, _ in todo.values():
         with suppress(steps.NoStart):  # the run that it starts from is still to come
             check_modalities(config, folder_of(config, out))

@@ -18,7 +18,7 @@ PACKAGE = Path(cm3t.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # The generator of rooms is a program, kept beside the readers of what it writes; nothing below may need it.
 LAYERS = (
-    {"config", "coerce", "flags", "methods", "profiles", "rates", "settings", "sides"},
+    {"config", "coerce", "flags", "methods", "profiles", "rates", "settings", "sides", "words"},
     {"plugins", "backbones", "data", "metrics"},
     {"model", "assembly", "challenge"},
     {"train", "training", "pretrain", "contrastive", "model_card", "official", "evaluate", "extract", "dryrun"}

@@ -3,7 +3,9 @@
 import pickle
 import shutil
 import warnings
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -210,7 +212,10 @@ def test_several_labels_a_clip(copy):
     ("rows", "header", "words"),
     [
         ([], "video,label", "header without rows"),
-        (ROWS, "video,lable", "line 1: the column 'lable' is not known, did you mean 'label'"),
+        (ROWS, "video,lable", "line 1: the column 'lable' is not known; did you mean 'label'? Compare"),
+        (ROWS, "file,class", "line 1: the column 'file' is not known; known are video, label, start, stop, split, "),
+        (["a.mp4;x"], "video;label", "line 1: the columns are separated by semicolons; write commas"),
+        (["a.mp4\tx"], "video\tlabel", "line 1: the columns are separated by tabs; write commas"),
         (["a.mp4"], "video", "line 1: the columns ['label'] are missing"),
         (["a.mp4,b,c"], "video,label,label", "'label' is there 2 times"),
         (["../a.mp4,x"], "video,label", "line 2: video '../a.mp4' leads out of the folder"),
@@ -242,9 +247,7 @@ def test_files_that_are_not_there_or_no_videos(copy, tmp_path):
     assert "12 of 18 videos are not in" in message and "line 8: gone0.mp4" in message and "and 2 more" in message
     (copy / "bad.mp4").write_bytes(b"no video at all")
     message = problem(copy, [*ROWS, "bad.mp4,nod"])
-    assert (
-        "1 videos or times cannot be used" in message and "line 8" in message and "bad.mp4: cannot be read" in message
-    )
+    assert "1 video or time cannot be used" in message and "line 8" in message and "bad.mp4: cannot be read" in message
     message = problem(copy, [*(row + ",,0" for row in ROWS[:1])], "video,label,stop,start")
     assert "every label" in message
     message = problem(copy, [f"{ROWS[0]},500,1500", *(f"{row},," for row in ROWS[1:])], "video,label,start,stop")
@@ -263,7 +266,7 @@ def test_doubtful_splits_are_warned_of(tmp_path):
     with pytest.warns(UserWarning) as caught:
         read_folder_labels(table(tmp_path, rows, "video,label,split,participant"))
     said = " ".join(str(warning.message) for warning in caught)
-    assert "1 participants (or videos) are in several splits (p1)" in said and "no training clip shows z" in said
+    assert "1 participant (or video) in several splits (p1)" in said and "no training clip shows z" in said
 
 
 def read_or_refused(path, content):
@@ -322,10 +325,31 @@ def test_a_run_and_its_report(timed, tmp_path, monkeypatch):
     assert answers["id"].tolist() == ["c"] and folder_report.agrees(answers, record)
     text = folder_report.write_report([seen, heard], tmp_path / "report.md", tmp_path).read_text(encoding="utf-8")
     assert "| MHVA + PT + CAA + imu |" in text and "![Confusion matrix](report_confusion.png)" in text
+    assert "--root DIR " in text and "One clip is scored" in text and "another clip's |" not in text
     assert str(timed.parent) not in text and (tmp_path / "report_learning_curves.png").is_file()
     monkeypatch.setattr(folder_report, "write_report", lambda configs, path, out: [*configs, path, out])
     assert folder_report.main([str(tmp_path / f"{record.run_id}.json"), "--to", "new.md"]) == 0
     assert folder_report.main([str(tmp_path / "none.json")]) == 2
+
+
+def test_a_report_says_of_modalities_what_the_scores_say():
+    heard, better = [75.0, 66.7, 50.0], [66.7, 66.7, 75.0]
+    said = folder_report._worth({"audio": heard, "imu": better})
+    assert said.endswith("another clip's: so it is with audio; not so with imu, or not on these clips.")
+    assert folder_report._worth({"audio": heard}).endswith("so it is with audio.")
+    assert folder_report._worth({"audio": better}).endswith("not so with audio, or not on these clips.")
+
+
+def test_a_report_calls_no_class_the_most_frequent_at_a_tie(make_record):
+    record = make_record("quick")
+    record.train_info["metrics"] = {"validation": {"all": {"top1": 50.0, "mean_class_accuracy": 50.0, "n": 2}}}
+    data = SimpleNamespace(task="labels", split="validation", names=("nod", "wave"))
+    table = pd.DataFrame({"group": ["a", "b"], "label": ["nod", "wave"]})
+    opening = folder_report._opening(record, data, table, Counter(nod=6, wave=6))
+    assert "'nod', one of 2 classes most frequent in training, scores 50.0 %" in opening
+    assert "2 validation clips of 2 participants (or videos)" in opening
+    opening = folder_report._opening(record, data, table, Counter(nod=5, wave=6))
+    assert "'wave', the most frequent class in training" in opening
 
 
 def test_a_wrong_folder_is_one_sentence_at_the_command_line(tmp_path, capsys):

@@ -317,7 +317,7 @@ def test_random_weights_by_mistake_are_told_and_by_wish_are_not(recwarn):
         ({"verb": 2.5}, TypeError, "an integer"),
         ({1: 5}, TypeError, "a word"),
         (["verb"], TypeError, "heads is a list, .* such as {'verb': 97, 'noun': 300}"),
-        (97, TypeError, "heads is a int"),
+        (97, TypeError, "heads is an int"),
         ({"verb": 0}, ValueError, "at least 1 class"),
         ({"keys": 5}, ValueError, "a plain word"),
     ],

@@ -227,6 +227,15 @@ def test_a_disk_that_is_full_is_missing_something(group, monkeypatch, tmp_path):
     assert any("GB are needed, 0.0 are free" in line for line in lines)
 
 
+def test_of_a_root_that_is_no_folder_the_dry_run_says_so_and_what_is_expected(tmp_path):
+    for data, licence in (("mpiigi", "multimediate-challenge.org"), ("udiva", "chalearnlap")):
+        lines = []
+        config = resolve("paper", **SMALL, data=data, root=str(tmp_path / "none"), method="mhva+pt")
+        assert dryrun.check([config], tmp_path, lines.append) == 2
+        said = "\n".join(lines)
+        assert "missing (1):" in said and "none is no folder" in said and "Expected: " in said and licence in said
+
+
 def test_without_a_folder_the_dry_run_says_what_is_expected(tmp_path):
     lines = []
     configs = [resolve("paper", **SMALL, data=data, method="mhva+pt") for data in ("epic", "mpiigi", "udiva")]

@@ -103,5 +103,5 @@ def test_speed_is_told_by_ratio_with_its_aim_and_machine(tmp_path):
     about = {"device": "cpu", "threads": 2, "ratios": ratios, "meta_info": {"hardware": {"cpu": "Some CPU"}}}
     (tmp_path / "speed-cpu-models.json").write_text(json.dumps(about))
     rows = show_budget.speed_table(tmp_path).to_dict("records")
-    assert [row["ours"] for row in rows] == ["2.00 s", "2.00 GB"] and [row["aim"] for row in rows] == ["1.20", ""]
+    assert [row["ours"] for row in rows] == ["2.00 s", "2.15 GB"] and [row["aim"] for row in rows] == ["1.20", ""]
     assert rows[0]["lowest to highest"] == "1.40 to 1.60 (n=7)" and rows[0]["on"] == "Some CPU, 2 threads, float32"

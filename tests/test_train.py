@@ -162,7 +162,7 @@ def test_run_all_tells_the_time_left_and_survives_a_diverged_run(monkeypatch):
     assert any(line.startswith("2 of 3 runs done, ") and line.endswith("left") for line in lines)
     again = []
     assert train.run_all(configs[:1], log=again.append) == records[:1]
-    assert again == ["1 runs, 1 of them found, 0 to do"]
+    assert again == ["1 run, 1 of them found, 0 to do"]
 
 
 def test_a_changed_backbone_is_a_failed_run(monkeypatch):

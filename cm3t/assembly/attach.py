@@ -16,13 +16,14 @@ from cm3t.plugins import (
     SequentialCrossAttention,
     admissible_cells,
 )
+from cm3t.words import kind_of
 
 
 def check_heads(heads: Mapping[str, int] | None) -> dict[str, int]:
     """{name: classes}; TypeError or ValueError, with an example, for what is no such thing."""
     example = "give {name: number of classes}, such as {'verb': 97, 'noun': 300}"
     if not isinstance(heads or {}, Mapping):
-        raise TypeError(f"heads is a {type(heads).__name__}, {heads!r}; {example}")
+        raise TypeError(f"heads is {kind_of(heads)}, {heads!r}; {example}")
     for name, classes in (heads or {}).items():
         if not isinstance(name, str) or not isinstance(classes, Integral) or isinstance(classes, bool):
             raise TypeError(f"heads={{{name!r}: {classes!r}}}: a word and an integer are needed; {example}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cm3t.coerce import nearest
 from cm3t.plugins import pool_tokens, side_encoder
+from cm3t.words import kind_of
 
 STAGES = ("all", "vision", "cross", "fusion")
 
@@ -121,10 +122,10 @@ def hear(
     """
     for what, given, example in (("side", side, "tokens (B, L, d)"), ("present", present, "bool (B,)")):
         if given is not None and not isinstance(given, Mapping):
-            raise TypeError(f"{what} is a {type(given).__name__}; give {{name of a modality: {example}}}")
+            raise TypeError(f"{what} is {kind_of(given)}; give {{name of a modality: {example}}}")
         for name, value in (given or {}).items():
             if not isinstance(value, Tensor):
-                raise TypeError(f"{what}[{name!r}] is a {type(value).__name__}; give a tensor, {example}")
+                raise TypeError(f"{what}[{name!r}] is {kind_of(value)}; give a tensor, {example}")
     side, present = side or {}, present or {}
     for name in (*side, *present):
         if name not in modalities:

@@ -11,6 +11,7 @@ from cm3t.backbones import names
 from cm3t.backbones import weights as weights_file
 from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, as_clip, check
 from cm3t.coerce import nearest
+from cm3t.words import kind_of
 
 __all__ = ["Backbone", "ContractError", "NAMES", "backbone", "check", "clip_of", "wrap"]
 
@@ -150,7 +151,7 @@ def _check_name(name: str) -> None:
     """ValueError for the name of no backbone, TypeError for what is no name; both say how others are used."""
     other = "a timm model goes through cm3t.backbones.wrap, your own through cm3t.CM3T (backbones/contract.py)"
     if not isinstance(name, str):
-        raise TypeError(f"a backbone is given by name here, not as a {type(name).__name__}; {other}")
+        raise TypeError(f"a backbone is given by name here, not as {kind_of(name)}; {other}")
     if name not in _SPECS:
         raise ValueError(f"unknown backbone {name!r}; {nearest(name, NAMES)}; {other}")
 

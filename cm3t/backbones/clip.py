@@ -20,6 +20,7 @@ from cm3t.backbones.contract import ContractError
 from cm3t.backbones.positions import Grid, resample
 from cm3t.backbones.stem import TokenStem
 from cm3t.backbones.tokens import TokenBackbone, init_small
+from cm3t.words import kind_of
 
 
 class FrameViT(TokenBackbone):
@@ -36,9 +37,9 @@ class FrameViT(TokenBackbone):
 
     def __init__(self, vit: VisionTransformer, *, name: str, clip: Grid, temporal: bool = True, **contract):
         if type(vit) is not VisionTransformer:
-            raise ContractError(f"{name!r} is a {type(vit).__name__}, not timm's VisionTransformer itself")
+            raise ContractError(f"{name!r} is {kind_of(vit)}, not timm's VisionTransformer itself")
         if not isinstance(vit.patch_embed, PatchEmbed | TokenStem):
-            raise ContractError(f"{name!r} has a {type(vit.patch_embed).__name__} as `patch_embed`, not timm's")
+            raise ContractError(f"{name!r} has {kind_of(vit.patch_embed)} as `patch_embed`, not timm's")
         if not isinstance(vit.patch_drop, nn.Identity):
             raise ContractError(f"{name!r} drops patches (`patch_drop`): the map would lose its grid; set it to 0")
         side = vit.patch_embed.patch_size

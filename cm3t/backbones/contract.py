@@ -12,6 +12,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from cm3t.words import kind_of
+
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 IMAGENET: Pixels = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -110,7 +112,7 @@ def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
             mixin = "; inherit it from cm3t.backbones.Backbone" if attribute in ("pixels", "split", "join") else ""
             raise ContractError(f"backbone {who!r} has no `{attribute}`{mixin}; see cm3t.backbones.contract.Backbone")
     if not isinstance(backbone, nn.Module):
-        raise ContractError(f"backbone {who!r} is a {type(backbone).__name__}, not a torch.nn.Module")
+        raise ContractError(f"backbone {who!r} is {kind_of(backbone)}, not a torch.nn.Module")
     blocks, widths = len(backbone.blocks), len(backbone.widths)
     if not blocks or blocks != widths:
         raise ContractError(f"backbone {who!r} has {blocks} `blocks` and {widths} `widths`; it needs one each")
@@ -219,7 +221,7 @@ def _expect_two(call: str, pair: object, shape: tuple[int, ...], words: str) -> 
 
 def _kind(value: object) -> str:
     """What something is: a tensor and its shape, or a class."""
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else kind_of(value)
 
 
 def _run(what: str, call: Callable) -> object:
@@ -248,7 +250,7 @@ def check_layout(
         made = {"ndarray": "torch.from_numpy(video)", "list": "torch.stack(video)"}.get(
             type(video).__name__, "a tensor"
         )
-        raise TypeError(f"{name}: video is a {type(video).__name__}, not a torch.Tensor; hand in {made}")
+        raise TypeError(f"{name}: video is {kind_of(video)}, not a torch.Tensor; hand in {made}")
     shape = tuple(video.shape)
     if video.ndim != 5:
         raise ValueError(f"{name}: video has shape {shape}, not (B, 3, T, H, W); add the axis that is missing")

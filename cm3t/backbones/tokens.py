@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cm3t.backbones.contract import Backbone, ContractError, check_clip, check_video
 from cm3t.backbones.positions import Grid, resample
+from cm3t.words import kind_of
 
 
 class OpenAttention(nn.Module):
@@ -207,7 +208,7 @@ def _open(i: int, block: nn.Module, name: str, span: int | None) -> OpenBlock:
     """timm's block opened; ContractError naming the block where it is another kind."""
     if type(block) is not Block:
         raise ContractError(
-            f"block {i} of {name!r} is a {type(block).__name__}: only timm's pre-norm `Block` (attention, then MLP, "
+            f"block {i} of {name!r} is {kind_of(block)}: only timm's pre-norm `Block` (attention, then MLP, "
             "without rotary positions) has the two branches that plugins stand beside"
         )
     return OpenBlock(block, span=span)

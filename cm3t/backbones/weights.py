@@ -18,6 +18,7 @@ from cm3t.backbones.formats import translate, widen
 from cm3t.backbones.opening import WeightsError, opened
 from cm3t.backbones.report import Report
 from cm3t.coerce import nearest
+from cm3t.words import kind_of
 
 LISTED = 10  # keys that an error names
 UNREAD = {"Hugging Face CLIP": "take timm's file or OpenAI's own of the same weights: weights='openai' of clip_b"}
@@ -72,7 +73,7 @@ def resolve(name: str, weights: str | Path) -> Path:
     where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
     if not isinstance(weights, str | Path):
-        raise TypeError(f"weights={weights!r} is a {type(weights).__name__}; {remedy(name)}, or None for random ones")
+        raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
     text = names.usual(name) or "default" if str(weights) == "default" else str(weights)
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)

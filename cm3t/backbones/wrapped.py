@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cm3t.backbones.clip import FrameViT
 from cm3t.backbones.contract import Backbone, ContractError, FixedSizeError, check_video
+from cm3t.words import kind_of
 
 
 def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_length: int | None = None) -> nn.Module:
@@ -32,7 +33,7 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
     """
     if not isinstance(model, nn.Module):
         made = f"timm.create_model({model!r}, pretrained=True)" if isinstance(model, str) else "timm.create_model(...)"
-        raise TypeError(f"wrap takes a model, not a {type(model).__name__}: wrap({made}, frames={frames!r})")
+        raise TypeError(f"wrap takes a model, not {kind_of(model)}: wrap({made}, frames={frames!r})")
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if not isinstance(frames, int) or isinstance(frames, bool) or frames < 1:
         raise ValueError(f"frames={frames!r}: a clip has at least one frame, such as frames=8")
@@ -74,9 +75,9 @@ def _classes(head: nn.Module) -> int:
 def _check_ends(model: nn.Module, name: str) -> None:
     """ContractError where a timm model takes other than colour images, or hands on more than features."""
     if not isinstance(model.patch_embed, PatchEmbed):
-        kind = type(model.patch_embed).__name__
+        kind = kind_of(model.patch_embed)
         raise ContractError(
-            f"cannot wrap {name!r}: its `patch_embed` is a {kind}, a network of its own before the blocks, not timm's "
+            f"cannot wrap {name!r}: its `patch_embed` is {kind}, a network of its own before the blocks, not timm's "
             "PatchEmbed; only plain patches are known to give every token its place"
         )
     if (channels := model.patch_embed.proj.in_channels) != 3:
@@ -179,7 +180,7 @@ class FrameSwin(nn.Module, Backbone):
             self.merges[str(len(self.blocks))] = stage.downsample
             for block in stage.blocks:
                 if type(block) is not SwinTransformerBlock:
-                    raise ContractError(f"block {len(self.blocks)} of {name!r} is a {type(block).__name__}, not timm's")
+                    raise ContractError(f"block {len(self.blocks)} of {name!r} is {kind_of(block)}, not timm's")
                 self.blocks.append(SwinFrameBlock(block))
 
     @property

@@ -13,6 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cm3t.words import kind_of
+
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue in 0..1: what video backbones are pretrained with
 STD = (0.229, 0.224, 0.225)
 
@@ -130,9 +132,7 @@ def normalise(video: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] 
     is a tensor of uint8, ValueError where the colours are not before the frames, as decoders give them.
     """
     if not isinstance(video, Tensor):
-        raise TypeError(
-            f"normalise takes a tensor, got a {type(video).__name__}: torch.from_numpy makes one of an array"
-        )
+        raise TypeError(f"normalise takes a tensor, got {kind_of(video)}: torch.from_numpy makes one of an array")
     if video.ndim not in (4, 5) or video.shape[-4] != 3:
         there = "c h w" if video.ndim > 2 and video.shape[-3] == 3 else "h w c"
         raise ValueError(

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cm3t.data.media import TOLERANCE, MediaError, duration_of
 from cm3t.data.tables import AnnotationError, MissingFiles
+from cm3t.words import counted
 
 LABELS = "labels.csv"
 SHOWN = 10  # videos named in one error
@@ -68,8 +69,8 @@ def timed(rows: pd.DataFrame, file: Path) -> pd.DataFrame:
     seconds, problems = unusable_videos(rows)
     if problems:
         raise AnnotationError(
-            f"{file}: {len(problems)} videos or times cannot be used; correct them or take them out\n"
-            + _listed(problems)
+            f"{file}: {counted(len(problems), 'video or time', 'videos or times')} cannot be used; correct them or "
+            "take them out\n" + _listed(problems)
         )
     end = rows.path.map(seconds)
     return rows.assign(seconds=end, stop=np.fmin(rows.stop, end.where(end > 0)))

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from cm3t.data.tables import AnnotationError, parsed_rows
+from cm3t.words import counted
 
 REQUIRED = ("video", "label")
 OPTIONAL = ("start", "stop", "split", "participant", "group", "id")
@@ -31,6 +32,7 @@ SOURCE = (
     "(seconds), split, participant (or group), id"
 )
 TIME = re.compile(r"[0-9]{1,7}(\.[0-9]{0,20})?")
+WHO = ("participant (or video)", "participants (or videos)")
 LONGEST = 200  # characters of a label, a participant, an id
 
 
@@ -167,7 +169,7 @@ def _ranked(groups: pd.Series) -> list[str]:
 def _check_enough(order: list[str], least: int, whose: str, splits: str) -> None:
     if len(order) < least:
         raise AnnotationError(
-            f"{whose} clips are of {len(order)} participants (or videos), too few to divide into {splits}; "
+            f"{whose} clips are of {counted(len(order), *WHO)}, too few to divide into {splits}; "
             f"{least} are needed, or a column split that names all of them"
         )
 
@@ -177,7 +179,7 @@ def _warn(rows: pd.DataFrame, path: str | Path) -> None:
     both = several.index[several > 1].tolist()
     if both:
         warnings.warn(
-            f"{path}: {len(both)} participants (or videos) are in several splits ({', '.join(both[:5])}): scores will "
+            f"{path}: {counted(len(both), *WHO)} in several splits ({', '.join(both[:5])}): scores will "
             "flatter the model; give each to one split",
             stacklevel=4,
         )

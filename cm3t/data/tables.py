@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}  # that are no commas
 SHOWN = 5  # bad rows named in one error
 
 
@@ -69,6 +70,7 @@ def _rows(
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
+        _check_commas(header, columns, f"{path}: line 1", source)
         if others is not None:
             _check_known(header, (*columns, *others), f"{path}: line 1", source)
         absent = [column for column in columns if column not in header]
@@ -89,12 +91,19 @@ def _rows(
         raise AnnotationError(f"{path}: line {reader.line_num}: {error}; compare with {source}") from None
 
 
+def _check_commas(header: list[str], columns: Sequence[str], where: str, source: str) -> None:
+    """Are columns told apart by commas, as spreadsheets do not everywhere?"""
+    for sign, words in SEPARATORS.items():
+        if len(header) == 1 and sign in header[0] and set(columns) & {name.strip() for name in header[0].split(sign)}:
+            raise AnnotationError(f"{where}: the columns are separated by {words}; write commas. Compare with {source}")
+
+
 def _check_known(header: list[str], known: Sequence[str], where: str, source: str) -> None:
     """Is each column known, and there once?"""
     for name in header:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f", did you mean {near[0]!r}" if near else ""
-            raise AnnotationError(f"{where}: the column {name[:40]!r} is not known{hint}? Compare with {source}")
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}."
+            raise AnnotationError(f"{where}: the column {name[:40]!r} is not known{hint} Compare with {source}")
         if header.count(name) > 1:
             raise AnnotationError(f"{where}: the column {name!r} is there {header.count(name)} times; keep one")

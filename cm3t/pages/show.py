@@ -257,7 +257,8 @@ def stamp(device: str = "cpu") -> str:
     commit += " with changes" if found["git"]["dirty"] else ""
     versions = ", ".join(f"{name} {found['versions'][name]}" for name in ("python", "cm3t", "torch", "torchvision"))
     hardware = found["hardware"]
-    machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB; device {hardware['device']}"
+    memory = f"{hardware['memory_gb'] * 2**30 / 1e9:.1f} GB"  # recorded in units of 2^30 bytes
+    machine = f"{hardware['cpu']}, {hardware['cores']} cores, {memory}; device {hardware['device']}"
     return f"commit {commit}\n{versions}\n{machine}"
 
 

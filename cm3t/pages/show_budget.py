@@ -111,7 +111,7 @@ def speed_table(folder: Path | None = None) -> pd.DataFrame:
         hardware = about["meta_info"]["hardware"]
         machine = f"{hardware['cpu'] if about['device'] == 'cpu' else about['device']}, {about['threads']} threads"
         for row in about["ratios"]:
-            scale, unit = (1, "s") if row["measure"] == "time" else (1 / 1024, "GB")
+            scale, unit = (1, "s") if row["measure"] == "time" else (2**20 / 1e9, "GB")  # of recorded 2^20
             rows.append(
                 {
                     "what": row["what"],

@@ -91,7 +91,8 @@ def fusion_over_clip(weights: Mapping[str, np.ndarray], title: str = "") -> plt.
     reach = max(LEAST, *(float(np.abs(values - equal).max()) for values in weights.values()))
     look = dict(vmin=equal - reach, vmax=equal + reach, cmap="PuOr_r", aspect="auto", origin="upper")
     with house():
-        figure, panels = plt.subplots(1, len(weights), figsize=(1.6 + 2.8 * len(weights), 2.9), squeeze=False)
+        size = 1.6 + 2.8 * len(weights), 1.3 + 0.2 * max(8, *map(len, weights.values()))
+        figure, panels = plt.subplots(1, len(weights), figsize=size, squeeze=False)
         for (name, values), axes in zip(weights.items(), panels[0], strict=True):
             shown = axes.imshow(values, **look)
             axes.set(title=name, xlabel="time (token frames)", xticks=range(values.shape[1]))

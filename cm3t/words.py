@@ -1,0 +1,12 @@
+"""Words of messages that depend on what they tell of: one run, two runs; a Swin, an Eva."""
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number and its noun: "1 run", "1,334 runs"; several: the plural, where an s at the end does not make it."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def kind_of(thing: object) -> str:
+    """The type of a thing with its article: "a Swin", "an Eva"."""
+    name = type(thing).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
