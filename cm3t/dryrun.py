@@ -184,6 +184,7 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
 
 def weights_missing(backbone: str, name: str) -> str | None:
     """Why a run would not find its weights where they are, or None; nothing is downloaded."""
+    name = names.called(backbone, name)
     named = name in names.NAMED.get(backbone, {})
     source = names.source_of(backbone, name) if named or not Path(name).exists() else None
     try:

@@ -4,6 +4,7 @@ python -m cm3t.folder_report RECORD.json --root DIR      writes DIR/report.md an
 """
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -210,7 +211,7 @@ def _settings(config: RunConfig, record: Record) -> pd.DataFrame:
 def _command(record: Record) -> str:
     """The command that repeats a run, its folder written as DIR: a report may be read on another machine."""
     given = record.run_info["config"]
-    return record.run_info["command"].replace(f"--root {given['root']}", "--root DIR")
+    return record.run_info["command"].replace(f"--root {shlex.quote(given['root'])}", "--root DIR")
 
 
 def _picture(figure: plt.Figure, path: Path, name: str, words: str) -> str:

@@ -99,6 +99,7 @@ class CM3T(Stages, Saving, nn.Module):
 
         A modality that is not in `side` is absent from the whole batch; one not in `present` is there in all of it.
         `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes.
+        Values are not looked at: NaN in a token that is present gives NaN (the readers of `cm3t.data` refuse it).
         """
         heard = self._hear(video, side, present)
         features = F.dropout(self._walk(video, heard), self.head_dropout, self.training)
@@ -139,8 +140,8 @@ class CM3T(Stages, Saving, nn.Module):
         try:
             return self._through(video, heard, weights)
         except ValueError as error:
-            came, told = tuple(video.shape[2:]), isinstance(error, contract.FixedSizeError)
-            if told or len(came) != 3 or video.shape[1] != 3 or came == self.clip:
+            came = tuple(video.shape[2:])
+            if isinstance(error, contract.FixedSizeError) or came == self.clip:
                 raise
             raise ValueError(
                 f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -81,7 +82,9 @@ def command_line(config: RunConfig) -> str:
     skip = ("profile", "claims", "lr")
     changed = {name: value for name, value in given.items() if value != default[name] and name not in skip}
     flags = {"profile": config.profile} | changed | {"lr": config.lr}
-    return " ".join(["python -m cm3t.train", *(f"--{n.replace('_', '-')} {_joined(v)}" for n, v in flags.items())])
+    return " ".join(
+        ["python -m cm3t.train", *(f"--{n.replace('_', '-')} {shlex.quote(str(_joined(v)))}" for n, v in flags.items())]
+    )
 
 
 def _joined(value):

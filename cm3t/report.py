@@ -200,11 +200,12 @@ def write_all(profile: str | None = None) -> list[Path]:
         table = differences_table(frame)
         made += save_table(table, tables / "02_differences", "Paired differences, in points", f"{PAIRED} {note}")
         made += save_table(runtime_table(), tables / "runtimes", "What the notebooks take", RUNTIMES)
+        runs = results(profile)
         for number, group in ((number, group) for number, plan in plans.PLAN.items() for group in plan[profile]):
-            for data, table in group_tables(results(profile), number, group).items():
+            for data, table in group_tables(runs, number, group).items():
                 name = f"{number}_{group}".replace(f"table 4, {data}", "table_4") + f"_{data}"
-                words = f"{NOTES.get(group, '')}{_so_far(number, group, data, len(table))}{note}"
-                words += other_start(results(profile), _planned(number, group, data), plans.HEADLINES[data])
+                words = f"{NOTES.get(group, '')}{_so_far(profile, number, group, data, len(table))}{note}"
+                words += other_start(runs, _planned(number, group, data), plans.HEADLINES[data])
                 made += save_table(table, tables / name, f"Notebook {number}, {group}, on {data}", words)
         title = f"rooms-kitchen (synthetic), profile {profile}"
         pictures = config.results_dir() / "figures" / profile
@@ -214,10 +215,11 @@ def write_all(profile: str | None = None) -> list[Path]:
     return [*made, write_readme()]
 
 
-def _so_far(number: str, group: str, data: str, ran: int) -> str:
-    """How many variants of a group have been run, where it is not all of them."""
+def _so_far(profile: str, number: str, group: str, data: str, ran: int) -> str:
+    """How many variants of a group have been run, where it is not all of them, and what runs the others."""
     planned = _planned(number, group, data)
-    return f"{ran} of {len(planned)} variants have been run. " if ran < len(planned) else ""
+    others = f"`python -m cm3t.run {number} --profile {profile}` runs the others"
+    return f"{ran} of {len(planned)} variants have been run ({others}). " if ran < len(planned) else ""
 
 
 def _planned(number: str, group: str, data: str) -> list[plans.Variant]:

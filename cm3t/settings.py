@@ -5,6 +5,7 @@ from cm3t.profiles import PROFILES
 from cm3t.sides import SIDES
 
 FILMED_AGAIN = ("rooms-kitchen", "epic")  # those whose reader knows gap levels
+EXTRACTED = ("features", "feature_length", "feature_rate")  # sides that were made beforehand
 KITCHENS, GROUPS, DYADS = ("epic", "rooms-kitchen"), ("mpiigi", "rooms-group"), ("udiva", "rooms-dyad")
 # How a data set is read: which of them know the setting. Most are arguments of its reader, by the same name.
 SWITCHES = {
@@ -22,13 +23,12 @@ SWITCHES = {
     "windows": DYADS,
     "sentences": (*DYADS, "folder"),
     "encoding": (*DYADS, "folder"),
-    **dict.fromkeys(("features", "feature_length", "feature_rate"), (*KITCHENS, *GROUPS, *DYADS)),
+    **dict.fromkeys(EXTRACTED, (*KITCHENS, *GROUPS, *DYADS)),
     "sampling": (*KITCHENS, *GROUPS, *DYADS, "folder"),
     "jitter": (*KITCHENS, *GROUPS, *DYADS, "folder"),
     "transform": (*KITCHENS, *GROUPS, *DYADS, "folder"),
 }
 # Without a side these change nothing.
-EXTRACTED = ("features", "feature_length", "feature_rate")
 SIDE_SWITCHES = ("flow", "flow_scale", "audio", "sound", "sentences", "encoding", *EXTRACTED)
 DRAWN = ("jitter", "transform")  # new in every epoch: for clips that are read as they are needed
 

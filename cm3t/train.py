@@ -46,7 +46,7 @@ def run(config: RunConfig, out: Path | str | None = None, log: Log = print, *, k
     """Train and score one configuration; its record is written to `out` (results/local/<profile>/), or found there.
 
     A finished run with the same settings, data and weights is not run again. An interrupted one (Ctrl-C) leaves a
-    record of status `cancelled`, one that raises leaves `failed`, and the exception goes on to the caller.
+    record of status `cancelled`, one that raises as it trains leaves `failed`, and the exception goes on to the caller.
     The same seed, threads and machine give the same numbers.
 
     A run with a side, unless it is `joint`, starts from a run of its own with pictures alone, which is found or made
@@ -122,6 +122,9 @@ def _note_weights(model: CM3T, config: RunConfig, meta: dict, log: Log) -> None:
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
     train, tune = decode(sets["train"], config.side, config.workers), _clips(sets["tune"], config)
+    for name in config.side:
+        if lacking := int((~train.present[name]).sum()):
+            log(f"{lacking:,} of {len(train):,} training clips lack {name}")
     summary, before = model.summary(), model.backbone_digest()
     info |= {"trainable": summary.trainable, "share": summary.share, "denominator": summary.denominator}
     info |= {"backbone_parameters": summary.reference}
@@ -213,7 +216,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     records = {key: finished(config, out) for key, config in configs.items()}
     todo = _with_first_steps({key: config for key, config in configs.items() if records[key] is None}, configs, out)
     log(f"{counted(len(configs), 'run')}, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
-    for config, _ in todo.values():
+    for config in {config_hash(replace(config, seed=0, lr=1e-3)): config for config, _ in todo.values()}.values():
         with suppress(steps.NoStart):  # the run that it starts from is still to come
             check_modalities(config, folder_of(config, out))
     tasks = {key: (f"{place}/{len(todo)}", *todo[key], out) for place, key in enumerate(todo, 1)}

@@ -1,5 +1,7 @@
 """Position embeddings of a file of another clip lie where they lay, and no clip is guessed where two would do."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -62,8 +64,30 @@ def test_the_clip_of_a_file_is_given_by_whoever_makes_the_backbone(tmp_path):
     assert "of 8 x 2 x 2 ->" in loaded.interpolated[0]
     with pytest.raises(ValueError, match="weights_clip=.16, 32, 32.: no weights are loaded; leave it out"):
         backbones.backbone("vivit_mini", weights_clip=(16, 32, 32))
+    with pytest.raises(ValueError, match="100"):
+        backbones.backbone("vivit_mini", weights=path, weights_clip=(8, 100, 100))
     with pytest.raises(ValueError, match="weights_clip=7: give"):
         backbones.backbone("vivit_mini", weights=path, weights_clip=7)
+
+
+def test_positions_that_are_none_are_told_as_any_key_that_does_not_fit(tmp_path):
+    model = vivit(clip=(8, 32, 32), classes=None, patch=(2, 4, 4))
+    for shape in ((1, 0, 24), (1, 1, 24), (9, 24)):
+        save_file(model.state_dict() | {"pos_embed": torch.zeros(shape)}, tmp_path / "w.safetensors")
+        with pytest.raises(
+            weights.WeightsError, match=re.escape(f"pos_embed has shape {shape}, the model's is (1, 257")
+        ):
+            weights.load(model, tmp_path / "w.safetensors")
+
+
+def test_frames_that_share_their_positions_suggest_no_clip(tmp_path):
+    model = backbones.backbone("clip_mini")
+    width = model.width
+    state = model.state_dict() | {"pos_embed": torch.zeros(1, 1 + 72, width)}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(weights.WeightsError, match="the file has 72 positions") as caught:
+        backbones.backbone("clip_mini", weights=tmp_path / "w.safetensors")
+    assert "such as" not in str(caught.value)
 
 
 def test_an_image_of_as_many_patches_as_a_video_has_is_read_as_an_image():

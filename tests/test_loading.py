@@ -247,7 +247,9 @@ def test_weights_of_timms_bring_the_normalisation_they_were_trained_with(name, w
 
 
 def test_other_weights_tell_no_normalisation(tmp_path):
-    for weight in (None, "default", "someone/vit", "my.pth", tmp_path):
+    usual = backbones.names.pixels_trained_on("vit_b", "imagenet21k-imagenet1k")
+    assert backbones.names.pixels_trained_on("vit_b", "default") == usual == ((0.5,) * 3,) * 2
+    for weight in (None, "someone/vit", "my.pth", tmp_path):
         assert backbones.names.pixels_trained_on("vit_b", weight) is None
 
 

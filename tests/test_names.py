@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from cm3t import backbones
 from cm3t.backbones import names, weights
+from cm3t.dryrun import weights_missing
 from cm3t.settings import PAPER_WEIGHTS
 
 
@@ -99,10 +100,13 @@ def test_what_is_downloaded_from_the_hub_is_the_first_file_that_it_has(tmp_path,
 
 
 def test_default_means_the_same_to_a_model_and_to_a_run(monkeypatch):
-    assert {name: names.usual(name) for name in PAPER_WEIGHTS} == PAPER_WEIGHTS and names.usual("vivit_mini") is None
+    assert {name: names.called(name, "default") for name in PAPER_WEIGHTS} == PAPER_WEIGHTS
+    assert names.called("vivit_mini", "default") == "default" and names.called("clip_b", "openai") == "openai"
     asked = []
     monkeypatch.setattr(names, "fetch", lambda *given: asked.append(given[:2]) or Path("file"))
     assert weights.resolve("vivit_b", "default") == Path("file") and asked == [("vivit_b", "kinetics400")]
+    monkeypatch.setattr(names, "local", lambda *given: None)
+    assert "a run downloads https://" in weights_missing("video_swin_s", "default") and len(asked) == 1
 
 
 def test_a_name_that_is_not_known_lists_those_of_the_backbone():

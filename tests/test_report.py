@@ -108,8 +108,10 @@ def test_a_group_of_variants_is_a_table_against_its_first(published):
     difference = table["minus linear probe"]
     assert difference[0] == "" and difference[2].startswith("+2")
     assert not report.group_tables(results("quick"), "02", "ladder")
-    assert report._so_far("02", "main", "rooms-kitchen", 4) == "4 of 7 variants have been run. "
-    assert report._so_far("02", "main", "rooms-kitchen", 7) == ""
+    assert report._so_far("quick", "02", "main", "rooms-kitchen", 4) == (
+        "4 of 7 variants have been run (`python -m cm3t.run 02 --profile quick` runs the others). "
+    )
+    assert report._so_far("quick", "02", "main", "rooms-kitchen", 7) == ""
 
 
 def test_colours_are_the_houses():

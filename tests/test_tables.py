@@ -46,7 +46,7 @@ def test_what_has_not_run_has_no_row_and_no_column_and_is_named_below(both):
     variants = (*PAIR, plans.PT, plans.LONGER)
     text = tables.recorded(tables.frames(), variants, (plans.FULL, plans.LONGER))
     assert "| minus full fine-tuning | n |" in text and text.count("twice as long") == 1 and "| PT |" not in text
-    assert text.endswith("Not run yet at `quick`: PT; MHVA + PT, twice as long.")
+    assert text.endswith("runs notebook NN's): PT; MHVA + PT, twice as long.")
 
 
 def test_an_interval_is_not_broken_over_lines():
@@ -71,8 +71,7 @@ def test_a_first_step_that_was_made_again_is_said(make_record):
         return tables.recorded({"smoke": to_frame([make_record(score=40.0), heard])}, (plans.MHVA_PT, plans.CM3T))
 
     assert page(38.5).endswith(
-        "that were made again on another processor, where the same seed rounds otherwise: "
-        "without its modalities it scores 38.5."
+        "Started from other runs of MHVA + PT than this table's: CM3T; without modalities they score 38.5."
     )
     assert "made again" not in page(40.0)
 

@@ -85,6 +85,11 @@ def test_an_ordinary_file(tmp_path):
             cue("00:00:01,000 --> 00:00:02,000", "a") + "\ufeff" + cue("00:00:02,000 --> 00:00:03,000", "b"),
             [(1.0, 2.0, "", "a"), (2.0, 3.0, "", "b")],
         ),
+        (cue("00:00:01,000 --> 00:00:02,000", "how many?\n\n12"), [(1.0, 2.0, "", "how many? 12")]),
+        (
+            cue("00:00:01,000 --> 00:00:02,000", "a") + "\n\n" + cue("00:00:02,000 --> 00:00:03,000", "\n42"),
+            [(1.0, 2.0, "", "a"), (2.0, 3.0, "", "42")],
+        ),
     ],
 )
 def test_odd_files_are_read(text, expected):
@@ -101,7 +106,7 @@ def test_odd_files_are_read(text, expected):
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,0", "line 6: '00:00:03,0' is half of a time"),
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,000 -", "line 6: .*cut off or damaged"),
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:0", "line 6: '00:0' is half of a time"),
-        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2", "line 5: '2' is half of a time"),
+        (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2", "line 5: cue 2 has no time: the file is cut off"),
         (b"1\n00:00:01,000 --> \nx", "line 2: .* is no time"),
         (b"1\n --> 00:00:01,000\nx", "line 2: .* is no time"),
         (b"just words", "line 1: 'just words' stands before any time"),
@@ -125,6 +130,8 @@ def test_another_encoding_can_be_named(tmp_path):
     assert read_srt(tmp_path / "a.srt", encoding="latin-1") == parse_srt(SRT.encode())
     assert parse_srt(SRT.encode("utf-8-sig"), encoding="utf-8") == parse_srt(SRT.encode())
     assert parse_srt(SRT.encode("utf-16"), encoding="utf-16") == parse_srt(SRT.encode())
+    with pytest.raises(TranscriptError, match="a.srt: no encoding is called 'latn1'; give 'utf-8' or 'latin-1'"):
+        read_srt(tmp_path / "a.srt", encoding="latn1")
 
 
 @given(st.one_of(st.binary(max_size=300), st.text("01:,.->\n\r PART1x\0\ufeffé", max_size=200).map(str.encode)))

@@ -9,7 +9,7 @@ from torch import nn
 
 from cm3t.backbones import names
 from cm3t.backbones import weights as weights_file
-from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, as_clip, check
+from cm3t.backbones.contract import IMAGENET, Backbone, ContractError, as_clip, check, check_clip
 from cm3t.coerce import nearest
 from cm3t.words import kind_of
 
@@ -93,9 +93,10 @@ def backbone(
 ) -> nn.Module:
     """The frozen part alone, by name: video (B, 3, T, H, W) -> features (B, D), or logits with `num_classes`.
 
-    `weights` is None (random), "default" (shipped with the package: the mini sizes), the name of published ones
-    (`names.NAMED`) or a file of any known layout; `model.loaded` then tells what was mapped, dropped, interpolated
-    (it is None with random ones), and a UserWarning that the file has other attention windows.
+    `weights` is None (random), "default" (what ships with the package for a mini size, else the first of the published
+    ones), the name of published ones (`names.NAMED`) or a file of any known layout; `model.loaded` then tells what was
+    mapped, dropped, interpolated (it is None with random ones), and a UserWarning that the file has other attention
+    windows.
     `model.pixels` is the normalisation that weights of timm's were trained with; files and other repositories do not
     tell theirs, and are taken to have the backbone's usual one.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
@@ -106,6 +107,9 @@ def backbone(
     network.
     """
     _check_name(name)
+    told = None if weights_clip is None else as_clip(weights_clip, "weights_clip")
+    if told and weights is None:
+        raise ValueError(f"weights_clip={told}: no weights are loaded; leave it out")
     path = weights_file.resolve(name, weights) if weights is not None else None
     spec = _SPECS[name] | ({} if clip is None else {"clip": as_clip(clip)})
     if num_classes is not None and (
@@ -116,10 +120,10 @@ def backbone(
     pixels = spec.pop("pixels", IMAGENET)
     model = getattr(import_module(f"{__name__}.{module}"), maker)(name=name, num_classes=num_classes, **spec)
     model.pixels = names.pixels_trained_on(name, weights) or pixels
-    told = None if weights_clip is None else as_clip(weights_clip, "weights_clip")
-    if told and (path is None or getattr(model, "pos_embed", None) is None):
-        why = "no weights are loaded" if path is None else f"{name} has no position embeddings"
-        raise ValueError(f"weights_clip={told}: {why}; leave it out")
+    if told and getattr(model, "pos_embed", None) is None:
+        raise ValueError(f"weights_clip={told}: {name} has no position embeddings; leave it out")
+    if told:
+        check_clip(told, name, model.patch)
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"], told=told)
         if model.loaded.window:

@@ -39,8 +39,7 @@ def fit(
                 how = report.inflated
             elif old != spans:
                 report.window = tuple((n + 1) // 2 for n in old)
-    elif key == "pos_embed":
-        extra = own.shape[1] - math.prod(model.grid)
+    elif key == "pos_embed" and value.ndim == 3 and value.shape[1] > (extra := own.shape[1] - math.prod(model.grid)):
         old = _position_grid(value.shape[1] - extra, model, image, native, told)
         if old is not None:
             still, grids = value, tuple(f" of {' x '.join(map(str, grid))}" for grid in (old, model.grid))
@@ -102,7 +101,10 @@ def _position_grid(rows: int, model: nn.Module, image: bool, native: Grid | None
         given = _tokens(told, model, still)
         if math.prod(given) != rows:
             of = " x ".join(map(str, given))
-            raise ValueError(f"a clip of {told} has {of} = {math.prod(given)} positions, the file has {rows}")
+            raise ValueError(
+                f"a clip of {told} has {of} = {math.prod(given)} positions, the file has {rows}; "
+                "give the clip that it was trained on as weights_clip"
+            )
         return given
     if found := next((grid for grid in known if math.prod(grid) == rows), None):
         return found
@@ -132,6 +134,8 @@ def _near(n: int, t: int) -> bool:
 def clips_of(rows: int, model: nn.Module) -> list[Grid]:
     """Clips (T, H, W) in pixels, of square frames, that have so many positions; those of the likeliest form."""
     t, (length, height, width) = model.grid[0], model.patch
+    if t == 1:  # the frames share their positions, which are those of one image
+        return []
     sides = [side for side in range(4, math.isqrt(rows) + 1) if rows % (side * side) == 0]
     grids = [(rows // (side * side), side) for side in sides]
     return [(n * length, side * height, side * width) for n, side in grids if 1 < n <= REACH * t]

@@ -61,9 +61,9 @@ NAMED = {
 }
 
 
-def usual(backbone: str) -> str | None:
-    """The published weights that "default" means for a backbone; None where its own ship with the package, or none."""
-    return next(iter(NAMED.get(backbone, {})), None)
+def called(backbone: str, name: str) -> str:
+    """The published name that "default" means, where a backbone's own do not ship with the package; others as given."""
+    return next(iter(NAMED.get(backbone, {})), name) if name == "default" else name
 
 
 def folder() -> Path:
@@ -129,7 +129,7 @@ def refusal(backbone: str, name: str) -> str | None:
 def pixels_trained_on(backbone: str, weights: str | Path | None) -> tuple[tuple, tuple] | None:
     """Mean and deviation (3 each) of the pixels that timm's weights of this name were trained on; None for others."""
     named = isinstance(weights, str) and not Path(weights).exists()
-    source = source_of(backbone, weights) if named else None
+    source = source_of(backbone, called(backbone, weights)) if named else None
     if source is None or not source.timm:
         return None
     from timm.models import get_pretrained_cfg

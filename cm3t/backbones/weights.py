@@ -63,7 +63,7 @@ def remedy(name: str) -> str:
 
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: a published name is its (downloaded) file, all else a path. "default" is the shipped
-    file, or the usual one of the published (`names.usual`).
+    file, or the usual one of the published (`names.called`).
 
     A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
     a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
@@ -74,7 +74,7 @@ def resolve(name: str, weights: str | Path) -> Path:
     """
     if not isinstance(weights, str | Path):
         raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
-    text = names.usual(name) or "default" if str(weights) == "default" else str(weights)
+    text = names.called(name, str(weights))
     if text == "default" or text in PROTOCOLS:
         return shipped(name, PROTOCOLS[0] if text == "default" else text)
     path = Path(weights)
@@ -147,7 +147,7 @@ def load(
     try:
         state, report = translate(tensors, model, native, told)
     except ValueError as error:
-        raise WeightsError(f"{path}: {error}; give the clip that it was trained on as weights_clip") from error
+        raise WeightsError(f"{path}: {error}") from error
     own = model.state_dict()
     if differ := misfits(own, state):
         more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
@@ -185,8 +185,10 @@ def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
             else "no classifier; give num_classes=None"
         )
         return f"the file has {has}, or load the features alone and put a head on them"
-    if len(wrong) == 1 and "pos_embed" in state and state["pos_embed"].shape[1] != own["pos_embed"].shape[1]:
-        rows = state["pos_embed"].shape[1] - own["pos_embed"].shape[1] + math.prod(model.grid)
+    rows, places = 0, math.prod(getattr(model, "grid", ()))
+    if len(wrong) == 1 and "pos_embed" in state and state["pos_embed"].ndim == 3:
+        rows = state["pos_embed"].shape[1] - own["pos_embed"].shape[1] + places
+    if rows > 0 and rows != places:
         clips = [f"weights_clip={clip}" for clip in clips_of(rows, model)]
         return (
             f"the file has {rows} positions, the model {' x '.join(map(str, model.grid))} of them, and no file tells "
@@ -218,6 +220,7 @@ def sketch(state: Mapping[str, torch.Tensor]) -> str:
     depths = ", ".join(str(len(blocks)) for blocks in stages.values())
     kernel = getattr(state.get("patch_embed.proj.weight"), "shape", ())[2:]
     patches = f" over patches of {' x '.join(map(str, kernel))}" if kernel else ""
+    patches += " behind a convolutional stem" if any(key.startswith("patch_embed.layers.") for key in state) else ""
     return f"a {'ViT' if 'blocks' in stages else 'Swin'} of width {widths} with {depths} blocks{patches}"
 
 

@@ -80,10 +80,9 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         )
     cut = _cut_off(lines)
     if cut is not None:
-        raise TranscriptError(
-            f"{name}: line {cut + 1}: {_short(lines[cut])} is half of a time: the file is cut off or damaged; "
-            "copy it again"
-        )
+        number = NUMBER.fullmatch(lines[cut])
+        what = f"cue {lines[cut].strip()} has no time" if number else f"{_short(lines[cut])} is half of a time"
+        raise TranscriptError(f"{name}: line {cut + 1}: {what}: the file is cut off or damaged; copy it again")
     marks = [i for i, line in enumerate(lines) if "-->" in line and not ARROW.fullmatch(line)]
     heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
@@ -100,12 +99,17 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
 
 
 def _cut_off(lines: Sequence[str]) -> int | None:
-    """The line with half of a time, where a cue begins: after nothing or a blank line, or after a number that is."""
-    last = max(i for i, line in enumerate(lines) if line.strip())
-    for i, line in enumerate(lines):
-        before = [text.strip() for text in ("", "", *lines)[i : i + 2]]
-        begins = not before[1] or (not before[0] and NUMBER.fullmatch(before[1]))
-        if begins and (BROKEN.fullmatch(line) or (i == last and BEGUN.fullmatch(line))):
+    """The line with half of a time, where a cue begins: after nothing or a blank line, or after a number that is.
+
+    At the end of a file also the number of a next cue; another number there is what somebody says.
+    """
+    stripped = ["", "", *map(str.strip, lines)]
+    last, following = max(i for i, line in enumerate(stripped[2:]) if line), 1 + sum("-->" in line for line in lines)
+    for i, line in enumerate(stripped[2:]):
+        before, above = stripped[i : i + 2]
+        begins = not above or (not before and NUMBER.fullmatch(above))
+        ended = i == last and BEGUN.fullmatch(line) and (not NUMBER.fullmatch(line) or int(line) == following)
+        if begins and (BROKEN.fullmatch(line) or ended):
             return i
     return None
 
@@ -129,6 +133,8 @@ def _lines(data: bytes, name: str, encoding: str) -> list[str]:
             f"{name}: line {_line_of(data, error.start)}: byte {error.start} is no {encoding}; give "
             "encoding='latin-1' (or what it was written in), or save it as UTF-8"
         ) from None
+    except LookupError:
+        raise TranscriptError(f"{name}: no encoding is called {encoding!r}; give 'utf-8' or 'latin-1'") from None
     return re.split("\r\n|\r|\n", text.replace("\ufeff", ""))  # files that were joined have more than one mark
 
 

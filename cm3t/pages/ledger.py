@@ -84,6 +84,9 @@ def _note(claim: Claim, frame: pd.DataFrame) -> str:
     for place, side in (("first", claim.ours), ("second", claim.against)):
         if (source := rate_source(side)) not in ("given", "swept"):
             words.append(f"rate of the {place} side: {source}")
+    for what, other in claim.also:
+        if (source := rate_source(other)) not in ("given", "swept"):
+            words.append(f"rate of the other side, {what}: {source}")
     return "; ".join(words)
 
 

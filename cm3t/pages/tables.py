@@ -61,7 +61,8 @@ def note(profile: str | None, frame: pd.DataFrame, variants: Iterable[Variant]) 
     found += [f"Learning rates, {study.rates_in_words(ran)}."] if ran else []
     missing = [v.label for v in variants if v not in ran]
     waiting = study.NOT_RUN.capitalize() + (f" at `{profile}`" if profile else "")
-    return " ".join(found + ([f"{waiting}: {'; '.join(missing)}."] if missing else []))
+    how = f" (`python -m cm3t.run NN --profile {profile}` runs notebook NN's)" if profile else ""
+    return " ".join(found + ([f"{waiting}{how}: {'; '.join(missing)}."] if missing else []))
 
 
 def _ran(frame: pd.DataFrame, variant: Variant) -> bool:
@@ -99,15 +100,15 @@ def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> 
     plain = {"method", "data", "backbone", "weights"}
     vision = next((v for v in variants if v.settings["method"] == "mhva+pt" and v.settings.keys() <= plain), None)
     metric = f"validation.all.{headline}"
-    heard = [v for v in variants if v.settings["method"] == "mhva+pt+caa" and "regime" not in v.settings]
-    apart = (v for v in heard if vision and show_side.falls_back(frame, vision, v, metric) is False)
-    joined = next(apart, None)
-    if joined is None:
+    heard = [v for v in variants if v.settings["method"].startswith("mhva+pt+") and "regime" not in v.settings]
+    joined = [v for v in heard if vision and show_side.falls_back(frame, vision, v, metric) is False]
+    if not joined:
         return ""
-    without = interval(select(frame, **joined.settings)[metric.replace(".all.", ".no_side.")])
+    scores = [interval(select(frame, **v.settings)[metric.replace(".all.", ".no_side.")]) for v in joined]
+    without = " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
     return (
-        f" {joined.label} started from runs of {vision.label} that were made again on another processor, where the same"
-        f" seed rounds otherwise: without its modalities it scores {without.text(show.HEADLINES[headline][1])}."
+        f" Started from other runs of {vision.label} than this table's: {'; '.join(v.label for v in joined)};"
+        f" without modalities they score {without}."
     )
 
 

@@ -18,6 +18,7 @@ from cm3t.data.rooms import card_pairs, cards, files
 from cm3t.data.rooms.card_text import TEXT
 from cm3t.data.rooms.cards import read_probes, read_records, spread, table
 from cm3t.data.rooms.kitchen_world import ACTIONS, FIXTURES
+from cm3t.stats import rounded
 
 # What an action can be told by, per kind of fixture: place, motion, sound.
 CUES = {
@@ -201,10 +202,10 @@ def standing(found: dict) -> str:
     if "full" not in found or not found.keys() & told.keys():
         return ""
     mean = {m: statistics.mean(found[m]["validation"]["action"].values()) for m in (*told, "full") if m in found}
-    shares = ", ".join(f"{mean[m]:.1f} % from {words}" for m, words in told.items() if m in mean)
+    shares = ", ".join(f"{rounded(mean[m], 1)} % from {words}" for m, words in told.items() if m in mean)
     text = (
         f"Small networks trained on these clips alone name {shares}; full fine-tuning of the pretrained backbone on "
-        f"pictures, {mean['full']:.1f} %. "
+        f"pictures, {rounded(mean['full'], 1)} %. "
     )
     if above := [words for m, words in told.items() if mean.get(m, 0) > mean["full"]]:
         text += (

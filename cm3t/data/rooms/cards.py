@@ -14,6 +14,7 @@ from pathlib import Path
 from cm3t import config
 from cm3t.data.rooms import dyad_world, group_world, kitchen_world
 from cm3t.sides import SOUNDS
+from cm3t.stats import rounded
 
 HEARING = ("sound", "joint", "shuffled")  # probes that take sound, where `SOUNDS` says how it is read
 EXCHANGING = ("words_shuffled", "joint", "joint_shuffled")  # probes of the dyad that exchange clips
@@ -89,8 +90,8 @@ def spread(values, digits: int = 1) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    mean = f"{statistics.mean(known):.{digits}f}"
-    return mean if len(known) < 2 else f"{mean} ± {statistics.stdev(known):.{digits}f}"
+    mean = rounded(statistics.mean(known), digits)
+    return mean if len(known) < 2 else f"{mean} ± {rounded(statistics.stdev(known), digits)}"
 
 
 def command(name: str, argv: list[str] | None, *, render: Callable, digest: Callable[[Path], str], about: str) -> int:

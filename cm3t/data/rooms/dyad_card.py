@@ -9,9 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-import av
 import numpy as np
 
+from cm3t.data.media import has_sound
 from cm3t.data.rooms import cards
 from cm3t.data.rooms.cards import read_probes, spread, table
 from cm3t.data.rooms.dyad_card_text import TEXT
@@ -90,12 +90,6 @@ def worth_of_words(found: dict) -> str:
         means = {m: [fmean(found[m][split]["all"][c]) for c in COLUMNS[:2]] for m in methods}
         parts.append(f"on {split} " + ", ".join(f"{fmean(means[m]):.2f} {words}" for m, words in methods.items()))
     return f"What words add, to O and C together: {'; '.join(parts)}.\n\n"
-
-
-def has_sound(path: str) -> bool:
-    """Does a recording have a sound track?"""
-    with av.open(path) as container:
-        return bool(container.streams.audio)
 
 
 def splits_table(root: Path) -> str:
