@@ -124,7 +124,7 @@ def settings_of(row: dict) -> dict:
 
 def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
     """Of twins that differ in the learning rate, those at the released one, where it is among them."""
-    if not frame.duplicated(_same(frame)).any():
+    if not frame[_same(frame)].duplicated().any():
         return frame
     entries = released()
     rates = [tuned_lr(settings_of(row), entries) for row in frame.to_dict("records")]
@@ -134,7 +134,7 @@ def _at_released_rate(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _refuse_twins(frame: pd.DataFrame) -> None:
     """ValueError if one method has two runs of one seed: an older setting's records were left among the newer."""
-    twins = frame[frame.duplicated(_same(frame), keep=False)]
+    twins = frame[frame[_same(frame)].duplicated(keep=False)]
     if len(twins):
         differ = [name for name in UNNAMED if name in twins and twins[name].nunique(dropna=False) > 1]
         raise ValueError(

@@ -55,12 +55,12 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     difference = difference_of(claim, frame) if profile else None
     if difference is None:
         return Verdict(claim, NOT_RUN)
-    found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame))
+    further = _at_tied_rates(claim, frame) | _over_others(claim, frame)
+    found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame, further))
     if claim.margin and (failed := _no_better_than_constant(claim, frame)):
         words = f"no better than a constant answer: {' and '.join(failed)}"
         return replace(found, note="; ".join(filter(None, (words, found.note))))
-    all_found = (difference, *_at_tied_rates(claim, frame).values(), *_over_others(claim, frame).values())
-    said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in all_found}
+    said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in (difference, *further.values())}
     return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
 
 
@@ -74,10 +74,10 @@ def _decided(claim: Claim, difference: Interval | None, seeds: int) -> str:
     return CONTRADICTED if difference.high <= low or difference.low >= high else UNDECIDED
 
 
-def _note(claim: Claim, frame: pd.DataFrame) -> str:
+def _note(claim: Claim, frame: pd.DataFrame, further: dict[str, Interval | None]) -> str:
     """What stands beside a claim: what was compared, further comparisons, and rates that were not swept."""
     pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
-    found = (_at_tied_rates(claim, frame) | _over_others(claim, frame) | pairs).items()
+    found = (further | pairs).items()
     words = [] if claim.beyond else [f"{label_of(claim.ours)} against {label_of(claim.against)}"]
     told = ((what, difference) for what, difference in found if difference or what in dict(claim.also))
     words += [f"{what}: {verdict(difference, claim.unit)}" for what, difference in told]
