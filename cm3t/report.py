@@ -47,7 +47,9 @@ CONTRASTS = (
     (MHVA_PT, LINEAR),
 )
 PAIRED = "Each interval is a 95 % one of its own; the first contrast is the paper's main claim."
-RUNTIMES = "Wall-clock time of each published execution, all its runs included, by profile and on what."
+RUNTIMES = (
+    "Wall-clock time of each published execution, all its runs on *rooms* (synthetic) included, by profile and on what."
+)
 NOTES = {"references": "At rates that were not tuned: what pretraining is worth, no comparison of methods. "}
 SHARES = (
     "Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. Epochs to converge: "
