@@ -74,7 +74,7 @@ class RunConfig:
     """Everything one training run depends on; `flags.HELP` says what each setting means.
 
     A field left None takes the method's, the profile's, the backbone's or the reader's own value; so do epochs,
-    batch_size and lr left 0.
+    batch_size and lr not given (0).
     """
 
     study: str = "adhoc"

@@ -216,6 +216,7 @@ def run_all(configs: Iterable[RunConfig], out: Path | str | None = None, log: Lo
     records = {key: finished(config, out) for key, config in configs.items()}
     todo = _with_first_steps({key: config for key, config in configs.items() if records[key] is None}, configs, out)
     log(f"{counted(len(configs), 'run')}, {sum(map(bool, records.values()))} of them found, {len(todo)} to do")
+    # A seed and a rate change nothing of what is checked: one run stands for all that differ in these alone.
     for config in {config_hash(replace(config, seed=0, lr=1e-3)): config for config, _ in todo.values()}.values():
         with suppress(steps.NoStart):  # the run that it starts from is still to come
             check_modalities(config, folder_of(config, out))
