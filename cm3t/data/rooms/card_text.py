@@ -107,6 +107,7 @@ here.
 Generator version {generator}; made with {versions}. Scripts and sounds follow from the seed anywhere; pixels
 are equal on one machine and within a tolerance elsewhere, so that these files are the reference. Digest
 (sha256 over recordings and annotations): `{digest}`.
+Records of runs hold the reader's own digest, over what a run reads (`EpicFiles.digest`).
 
 The dials, as in `rooms.json`:
 

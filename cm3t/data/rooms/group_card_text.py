@@ -95,6 +95,7 @@ behaviour challenge (which need a signed agreement); none of its pictures, sound
 Generator version {generator}; made with {versions}. Scripts, labels and sounds follow from the seed
 anywhere; pixels are equal on one machine and within a tolerance elsewhere, so that these files are the
 reference. Digest (sha256 over clips, sounds and lists): `{digest}`.
+Records of runs hold the reader's own digest, over what a run reads (`MpiiGroupInteraction.digest`).
 
 The dials, as in `rooms.json`:
 
