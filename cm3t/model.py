@@ -124,7 +124,7 @@ class CM3T(Stages, Saving, nn.Module):
         """The fusion's weights over the map of each block, {block: {modality: (B, T, H, W)}}, for pictures.
 
         Over the modalities that a sample has they sum to 1, for a sample without any they are 0; {} where the
-        modalities are not fused. Class tokens are left out.
+        modalities are not fused, as where one is trained by itself. Class tokens are left out.
         """
         weights: dict[int, dict[str, Tensor]] = {}
         self._walk(video, self._hear(video, side, present), weights)
@@ -133,7 +133,15 @@ class CM3T(Stages, Saving, nn.Module):
     def _hear(self, video: Tensor, side: Mapping | None, present: Mapping | None) -> dict[str, Heard]:
         """The encoded modalities that take part in this batch: none with the plugins disabled."""
         contract.check_layout(video, self.backbone.name, getattr(self.backbone, "patch", None))
-        return hear(self.side, self._listening() if self._enabled else (), side, present, video)
+        names = self._listening() if self._enabled else ()
+        heard = hear(self.side, names, side, present, video)
+        if self._enabled and (unheard := sorted(set(side or ()) - set(names))):
+            warnings.warn(
+                f"{', '.join(unheard)}: handed over and not heard, for the model is at stage {self.stage!r}; "
+                "train_stage('cross') and train_stage('all') hear all modalities",
+                stacklevel=4,
+            )
+        return heard
 
     def _walk(self, video: Tensor, heard: dict[str, Heard], weights: dict | None = None) -> Tensor:
         """Video (B, 3, T, H, W) and encoded modalities -> pooled features (B, D): Figure 2, block by block."""
@@ -203,7 +211,7 @@ class CM3T(Stages, Saving, nn.Module):
         said = [caa(source, heard[name].tokens) for name, caa in caas.items()]
         present = torch.stack([heard[name].present for name in caas])
         query, hidden, out = zip(*said, strict=True)
-        if self.fusion:
+        if self.fusion and self.stage not in self.side:
             out, share = self.fusion[str(i)](query, hidden, None if out[0] is None else out, present)
             if weights is not None:
                 maps = (from_tokens(one[..., None], plane.shape)[0].squeeze(-1) for one in share)

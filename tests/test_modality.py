@@ -103,7 +103,8 @@ def test_a_modality_absent_from_the_whole_batch_and_none_present(key, video, sid
     for out in (model(video), model(video, side, nobody), alone(video, {"audio": side["audio"] * torch.nan}, nobody)):
         same(out, vision, 0)
     model.train_stage("vision")
-    same(model(video, side), vision, 0)
+    with pytest.warns(UserWarning, match="audio: handed over and not heard, .* stage 'vision'; train_stage"):
+        same(model(video, side), vision, 0)
 
 
 @each_method
@@ -131,6 +132,21 @@ def test_a_fresh_modality_changes_nothing_bit_for_bit(key, video, side):
     same(model(video, side), before, 0)
     model.train_stage("cross")
     same(model(video, broken(side), PRESENT), before, 0)
+
+
+def test_a_newcomer_beside_a_trained_fusion_starts_from_vision_and_leaves_the_others(video, side):
+    model = build("caa", add=("audio",))
+    with torch.no_grad():
+        vision, heard = build("caa", add=())(video), model(video, {"audio": side["audio"]})
+        model.add_modality("flow", WIDTHS["flow"])
+        model.train_stage("flow")
+        same(model(video, {"flow": side["flow"]}), vision, 0)  # whatever the fusion has learned of audio
+    step(model, video, {"flow": side["flow"]})
+    with torch.no_grad():
+        assert (model(video, {"flow": side["flow"]})["verb"] - vision["verb"]).abs().max() > 1e-3
+        assert model.fusion_weights(video, {"flow": side["flow"]}) == {}
+        model.train_stage("all")
+        same({name: model(video, {"audio": side["audio"]})[name] for name in HEADS}, heard, 0)
 
 
 @pytest.mark.parametrize("key", [key for key in some if key != "mmca"])
@@ -172,6 +188,7 @@ TRAINED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*handed over and not heard")
 @pytest.mark.parametrize("stage", TRAINED)
 def test_a_stage_moves_what_it_names_and_nothing_else(stage, video, side):
     model = build("caa", lively=False)
@@ -265,6 +282,7 @@ def test_joint_training_reaches_the_vision_adapter_through_the_cross_attention(v
     assert all(model.side["audio"].cross[i].query.weight.grad.any() for i in "012")
 
 
+@pytest.mark.filterwarnings("ignore:.*handed over and not heard")
 def test_modalities_trained_apart_join_by_addition_and_a_fusion_starts_there(video, side):
     apart = build("caa", lively=False)
     for name in WIDTHS:

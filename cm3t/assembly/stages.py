@@ -27,7 +27,11 @@ class Stages:
         encoder: str | None = None,
         embed: int = 64,
     ) -> None:
-        """Attach a side modality: a plugin of its own, that changes nothing before it is trained.
+        """Attach a side modality: a plugin of its own, that adds nothing before it is trained.
+
+        Nothing that was trained before is touched. A fresh fusion is plain addition, and a fresh modality adds zero to
+        it; a fusion that others have trained weighs the newcomer in at once, where samples have it. Then train it by
+        itself first (`train_stage(name)`, added plainly), and the fusion of all after it (`train_stage("fusion")`).
 
         width    d of its tokens (B, L, d)
         length   the most tokens of a clip; only an encoder needs it
@@ -74,7 +78,7 @@ class Stages:
         "vision"    the method without its modalities, which are not heard (step 1)
         "cross"     the modalities, their fusion and a copy of the heads; all else rests (step 2)
         "fusion"    the fusion and a copy of the heads
-        a modality  that one and its own copy of the heads; the others are not heard
+        a modality  that one, added plainly, and its own copy of the heads; neither others nor the fusion are heard
 
         What rests has no gradient and is in eval mode. A copy of the heads starts from those in use and, once made,
         is kept. Raises ValueError where there is nothing of that kind to train.
