@@ -153,6 +153,20 @@ def paired(frame: pd.DataFrame, ours: dict, against: dict, metric: str = SCORE) 
     return interval(first[common] - second[common]) if len(common) else None
 
 
+def over_first_step(frame: pd.DataFrame, settings: dict, metric: str = SCORE) -> Interval | None:
+    """What modalities added to the very run of vision that they were joined to: each score less its own without them.
+
+    Without its modalities a model that was trained in steps is its first step, bit for bit. None for what has no first
+    step, and where nothing ran.
+    """
+    without = metric.replace(".all.", ".no_side.")
+    if not settings.get("side") or settings.get("regime") == "joint" or without == metric or without not in frame:
+        return None
+    runs = select(frame, **settings)
+    gains = (runs[metric] - runs[without]).dropna()
+    return interval(gains) if len(gains) else None
+
+
 def summary(frame: pd.DataFrame, by: list[str], metric: str = SCORE) -> pd.DataFrame:
     """One row a group: the `by` columns, mean, half width, n."""
     rows = []

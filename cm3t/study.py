@@ -28,8 +28,9 @@ from cm3t.plans import CONSTANT, HEADLINES, LOWER, PLAN, RATES, ROOMS, STAND_INS
 from cm3t.rates import released_key, tuning_key
 from cm3t.records import write_json
 from cm3t.settings import epochs_of
-from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, paired, select, settings_of
+from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, over_first_step, paired, select, settings_of
 
+FIRST = "minus its own first step"  # a column of tables, of runs that modalities were joined to
 NOT_RUN = "not run yet"  # what pages say of a planned run that no record is there of
 
 
@@ -180,9 +181,9 @@ def compare(
 ) -> pd.DataFrame:
     """One row a variant: trained parameters, mean and half width of the score, n, and paired differences.
 
-    `against` names the columns of differences, {title: variant}. Numbers stay numbers: intervals are
-    `stats.Interval`s (None where a side has not been run), for `report` to print. A variant that has not been run has
-    no row, or with `absent` one of None.
+    `against` names the columns of differences, {title: variant}; where runs were joined to a first step, `FIRST` is
+    the difference to that very run. Numbers stay numbers: intervals are `stats.Interval`s (None where a side has not
+    been run), for `report` to print. A variant that has not been run has no row, or with `absent` one of None.
     """
     rows = []
     for v in variants:
@@ -191,11 +192,14 @@ def compare(
             rows += [{"method": v.label} | dict.fromkeys(("trainable", "score", *against))] if absent else []
             continue
         row = {"method": v.label, "trainable": int(runs["trainable"].iloc[0]), "score": interval(runs[metric])}
+        row[FIRST] = over_first_step(frame, v.settings, metric)
         for title, other in against.items():
             same = _conditions(v.settings) == _conditions(other.settings)
             row[title] = None if same else paired(frame, v.settings, other.settings, metric)
         rows.append(row)
-    return pd.DataFrame(rows, columns=["method", "trainable", "score", *against], dtype=object if absent else None)
+    first = [FIRST] * any(row.get(FIRST) for row in rows)
+    columns = ["method", "trainable", "score", *first, *against]
+    return pd.DataFrame(rows, columns=columns, dtype=object if absent else None)
 
 
 def rate_source(settings: dict) -> str:
@@ -230,19 +234,6 @@ def rates_in_words(variants: Iterable[Variant]) -> str:
         for source, rates in found.items()
     )
     return "; ".join(parts)
-
-
-def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
-    """One row a variant that has run: trained share (% of the backbone) and mean epochs to converge, as text."""
-    rows = []
-    for v in variants:
-        runs = select(frame, **v.settings) if len(frame) else frame
-        if len(runs):
-            epochs = runs["epochs_to_converge"].astype(float).mean()
-            rows.append(
-                {"method": v.label, "trained (%)": f"{100 * runs['share'].iloc[0]:.1f}", "epochs": f"{epochs:.1f}"}
-            )
-    return pd.DataFrame(rows, columns=["method", "trained (%)", "epochs"])
 
 
 def interaction(frame: pd.DataFrame, first: tuple, second: tuple, metric: str = SCORE) -> Interval | None:

@@ -254,7 +254,7 @@ def test_shipped_words_tell_o_and_c_and_shuffled_ones_nothing(shipped):
 
 @pytest.mark.slow
 def test_card_is_rendered_from_its_records(shipped):
-    card = dyad_card.render(ROOT, config.results_dir() / "records" / "card-dyad")
+    card = dyad_card.render(ROOT, config.results_dir() / "records" / "card-dyad", config.records_dir("full"))
     assert card == (ROOT / "README.md").read_text(encoding="utf-8")
     assert "No difficulty records yet" in dyad_card.render(ROOT)
     for row in ("words alone", "sound alone", "pictures alone", "one frame", "chance", "own cues"):

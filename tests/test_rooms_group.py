@@ -19,6 +19,7 @@ from cm3t.data.rooms import files, group, group_card, group_files, group_voice, 
 from cm3t.data.rooms.group_script import plan
 from cm3t.data.rooms.group_world import KINDS, LEGS, SEATS, SECONDS, SHARES, VOICES, Dials
 from cm3t.data.rooms.recorder import RecordingError, write_recording, write_sound
+from cm3t.records import save_record
 
 DIALS = Dials()
 SMALL = replace(DIALS, train=(3,), tune=(2,), val=(2,), silent=(2,))
@@ -220,6 +221,18 @@ def test_card_says_what_the_files_say(tmp_path):
     assert all(f"| {name} |" in text and f"| {counts[name]} |" in text for name in BEHAVIOURS)
 
 
+def test_card_holds_small_networks_beside_the_studys_runs(tmp_path, make_record):
+    for seed, method, score in ((0, "full", 70.0), (1, "full", 72.0), (0, "mhva+pt", 66.0)):
+        run = make_record("full", method=method, data="rooms-group", study="07", seed=seed)
+        run.train_info["metrics"]["validation"]["all"]["map"] = score
+        save_record(run, tmp_path)
+    found = {("joint", "all"): {"map": [80.0]}, ("sound", "all"): {"map": [20.0]}}
+    text = group_card.standing(found, tmp_path)
+    assert "20.0 % from sound alone, 80.0 % from both. Of the study: " in text
+    assert "on pictures 71.0 %, MHVA + PT 66.0 %. Better than all of these: both." in text
+    assert group_card.standing(found, None) == "" == group_card.standing({}, tmp_path)
+
+
 # --- what ships ---------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def shipped():
@@ -235,6 +248,11 @@ def test_shipped_lists_are_the_scripts(shipped, scripts, tmp_path):
     group_files.write_lists(tmp_path, scripts)
     for path in (tmp_path / "bbr").iterdir():
         assert (shipped / "bbr" / path.name).read_text() == path.read_text(), path.name
+
+
+def test_card_is_rendered_from_its_records(shipped):
+    text = group_card.render(shipped, config.results_dir() / "records" / "card-group", config.records_dir("full"))
+    assert text == (shipped / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

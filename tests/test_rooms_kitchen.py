@@ -207,6 +207,11 @@ def test_shipped_annotations_are_the_scripts(shipped, scripts, tmp_path):
         assert (shipped / "annotations" / path.name).read_text() == path.read_text(), path.name
 
 
+def test_card_is_rendered_from_its_records(shipped):
+    text = card.render(shipped, config.results_dir() / "records" / "card", config.records_dir("full"))
+    assert text == (shipped / "README.md").read_text(encoding="utf-8")
+
+
 def test_shipped_files_are_complete_and_small(shipped):
     facts = json.loads((shipped / "rooms.json").read_text())
     assert files.digest(shipped) == facts["digest"]
@@ -324,10 +329,10 @@ def test_card_says_which_small_networks_reach_more_than_full_fine_tuning():
     scores = {"flow": 76.0, "full": 75.0, "joint": 90.0, "frames": 60.0}
     found = {m: {"validation": {"action": {0: score}}} for m, score in scores.items()}
     text = card.standing(found)
-    assert "60.0 % from eight frames, 76.0 % from motion" in text and "on pictures, 75.0 %" in text
-    assert "More than that: motion alone (on 8 x 8 cells), all together." in text
+    assert "60.0 % from eight frames, 76.0 % from motion" in text and "on pictures 75.0 %" in text
+    assert "Better than that: motion alone (on 8 x 8 cells), all together." in text
     found["full"]["validation"]["action"][0] = 95.0
-    assert "More than that" not in card.standing(found) and card.standing({}) == ""
+    assert "Better than" not in card.standing(found) and card.standing({}) == ""
 
 
 def test_card_takes_the_bounds_from_the_studys_own_runs(tmp_path, make_record):

@@ -11,7 +11,19 @@ from cm3t.config import cache_dir, resolve
 from cm3t.data import READERS, open_data
 from cm3t.metrics import average_precision
 from cm3t.training import sets
-from cm3t.training.controls import PERCENT, controls, drop, dropped, gone, others, partly, shuffled, trivial_scores
+from cm3t.training.controls import (
+    DRAWS,
+    PERCENT,
+    controls,
+    drop,
+    dropped,
+    gone,
+    mean_of_draws,
+    others,
+    partly,
+    shuffled,
+    trivial_scores,
+)
 from cm3t.training.sets import AbsentModality, decode, open_sets
 
 
@@ -165,6 +177,17 @@ def test_shuffled_traits_are_another_persons():
         {(clips.groups[i], clips.groups[j]) for i, j in enumerate(others(clips, seed).tolist())} for seed in range(9)
     ]
     assert len(set.union(*pairs)) > 2 * len(pairs[0]), "each draw has its own pairs of people"
+
+
+def test_people_are_exchanged_in_several_draws_whose_mean_counts():
+    clips = clip_set(Traits(16, 0), ("audio",))
+    clips.side["audio"] = torch.arange(16.0)[:, None, None].expand(16, 5, 8)
+    drawn = [own.side["audio"][:, 0, 0].tolist() for name, own in controls(clips) if name.startswith("shuffled_audio")]
+    assert len(drawn) == DRAWS and len(set(map(tuple, drawn))) > DRAWS / 2
+    one, two = ({"mse": error, "of_none": None, "n": 4} for error in (1.0, 2.0))
+    found = mean_of_draws({"shuffled_audio": one, "shuffled_audio/1": two, "no_audio": {"mse": 5.0, "n": 4}})
+    assert found["shuffled_audio"] == {"mse": 1.5, "of_none": None, "n": 4, "draws": 2}
+    assert found["no_audio"] == {"mse": 5.0, "n": 4}
 
 
 def test_dropping_by_share_and_by_chance():

@@ -4,10 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cm3t import plans, study
+from cm3t import plans
 from cm3t.config import data_dir
 from cm3t.data.epic import EpicKitchens
-from cm3t.pages import curves, figures, show_side
+from cm3t.pages import curves, figures, show_side, tables
 from cm3t.records import to_frame
 from cm3t.study import NOT_RUN
 from cm3t.training.controls import partly
@@ -198,7 +198,7 @@ def test_fusion_weights_are_told_in_numbers_and_as_distance_from_equal_ones():
 
 def test_budgets_are_the_records_shares_and_epochs(make_record):
     frame = to_frame([make_record("full", seed=seed, **plans.MHVA_PT.settings) for seed in (0, 1)])
-    table = study.budgets(frame, (plans.MHVA_PT, plans.FULL))
+    table = tables.budgets(frame, (plans.MHVA_PT, plans.FULL))
     assert table["method"].tolist() == ["MHVA + PT"]
     assert table["trained (%)"].iloc[0] == f"{100 * frame['share'].iloc[0]:.1f}"
     assert table["epochs"].iloc[0] == f"{frame['epochs_to_converge'].mean():.1f}"

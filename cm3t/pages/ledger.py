@@ -15,7 +15,7 @@ from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
 from cm3t.records import load_run, results, to_frame
-from cm3t.stats import Interval, paired, select
+from cm3t.stats import Interval, over_first_step, paired, select
 from cm3t.study import NOT_RUN, Variant, interaction, label_of, rate_source, sized, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
@@ -81,6 +81,8 @@ def _note(claim: Claim, frame: pd.DataFrame, further: dict[str, Interval | None]
     words = [] if claim.beyond else [f"{label_of(claim.ours)} against {label_of(claim.against)}"]
     told = ((what, difference) for what, difference in found if difference or what in dict(claim.also))
     words += [f"{what}: {verdict(difference, claim.unit)}" for what, difference in told]
+    if gain := over_first_step(frame, claim.ours, claim.metric):
+        words.append(f"over its own first step: {verdict(gain, claim.unit)}")
     for place, side in (("first", claim.ours), ("second", claim.against)):
         if (source := rate_source(side)) not in ("given", "swept"):
             words.append(f"rate of the {place} side: {source}")

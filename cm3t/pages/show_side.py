@@ -133,6 +133,15 @@ def by_control(
     return pd.DataFrame(rows)
 
 
+def exchanges(frame: pd.DataFrame, variant: Variant, modality: str) -> str:
+    """In words: how often, for "another clip's", clips were exchanged, which no interval over seeds tells."""
+    column = f"validation.shuffled_{modality}.draws"
+    drawn = select(frame, **variant.settings)[column].dropna() if len(frame) and column in frame else ()
+    if len(drawn):
+        return f"*Another clip's* is the mean of {int(min(drawn))} exchanges, the same ones for every run."
+    return "*Another clip's* is one exchange, the same one for every run: its luck is in no interval."
+
+
 def falls_back(frame: pd.DataFrame, vision: Variant, joined: Variant, metric: str = SCORE) -> bool | None:
     """Do models without their modalities score what their vision alone scored, in each seed? None if not both ran."""
     alone, without = metric, metric.replace(".all.", ".no_side.")

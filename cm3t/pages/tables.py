@@ -89,10 +89,23 @@ def recorded(
         return told
     table = _rows(frame, variants, against, headline)
     if epochs:
-        costs = study.budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
+        costs = budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
         table = table.drop(columns="trained parameters").merge(costs, on="method", how="left")
         table["n"] = table.pop("n")  # last, as everywhere
     return f"{markdown(table)}\n\n{told}"
+
+
+def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
+    """One row a variant that has run: trained share (% of the backbone) and mean epochs to converge, as text."""
+    rows = []
+    for v in variants:
+        runs = select(frame, **v.settings) if len(frame) else frame
+        if len(runs):
+            epochs = runs["epochs_to_converge"].astype(float).mean()
+            rows.append(
+                {"method": v.label, "trained (%)": f"{100 * runs['share'].iloc[0]:.1f}", "epochs": f"{epochs:.1f}"}
+            )
+    return pd.DataFrame(rows, columns=["method", "trained (%)", "epochs"])
 
 
 def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:

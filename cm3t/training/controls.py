@@ -14,17 +14,21 @@ from cm3t.training.tasks import task_of
 Outputs = dict[str, np.ndarray]
 PERCENT = (25, 50, 75)  # of the clips, that lose a modality
 SEED = 0  # of the exchange and of what is dropped: the same for every model and run
+DRAWS = 8  # exchanges whose mean counts where people are exchanged: there are few of them, and one draw says little
 
 
 def controls(clips: ClipSet) -> Iterator[tuple[str, ClipSet]]:
     """(name, clips) of every control: no_X, shuffled_X and muted_X for each modality X, then no_side.
 
     no_X: X is absent. shuffled_X: every clip has another clip's X, so that what X tells is wrong, and how it looks is
-    not. muted_X: X is there, and says nothing (`silence`). no_side: nothing but pictures.
+    not; where people are exchanged, in several draws, shuffled_X, shuffled_X/1, .., whose mean counts
+    (`mean_of_draws`). muted_X: X is there, and says nothing (`silence`). no_side: nothing but pictures.
     """
+    draws = DRAWS if clips.task == "traits" else 1
     for name in clips.side:
         yield f"no_{name}", clips.only(*(other for other in clips.side if other != name))
-        yield f"shuffled_{name}", shuffled(clips, name)
+        for draw in range(draws):
+            yield f"shuffled_{name}{f'/{draw}' if draw else ''}", shuffled(clips, name, seed=SEED + draw)
         yield f"muted_{name}", replace(clips, side=clips.side | {name: silence(name, clips.side[name])})
     if clips.side:
         yield "no_side", clips.only()
@@ -37,6 +41,20 @@ def silence(name: str, tokens: Tensor) -> Tensor:
     where one of them holds a moment of it.
     """
     return torch.full_like(tokens, tokens[tokens.isfinite()].min() if name == "audio" else 0)
+
+
+def mean_of_draws(scores: Mapping[str, dict]) -> dict[str, dict]:
+    """Scores by control, {name: {metric: value or None}}, those of several draws as their mean, with their `draws`."""
+    found: dict[str, list[dict]] = {}
+    for name, one in scores.items():
+        found.setdefault(name.partition("/")[0], []).append(one)
+    return {name: _mean(each) if len(each) > 1 else each[0] for name, each in found.items()}
+
+
+def _mean(each: list[dict]) -> dict:
+    values = {metric: [one[metric] for one in each] for metric in each[0]}
+    means = {metric: None if None in of else sum(of) / len(of) for metric, of in values.items()}
+    return means | {"n": each[0]["n"], "draws": len(each)}
 
 
 def others(clips: ClipSet, seed: int = SEED) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cm3t.config import RunConfig
 from cm3t.data.clip import MEAN, STD, augment, normalise, unanchor
-from cm3t.training.controls import controls, drop, others, partly
+from cm3t.training.controls import controls, drop, mean_of_draws, others, partly
 from cm3t.training.sets import ClipSet
 from cm3t.training.tasks import TASKS, Task, task_of
 
@@ -111,8 +111,11 @@ def evaluate(
     found = task.scores(own, target, subsets, data.groups)
     if said is not None:
         said.update(own)
-    for name, heads in (*outputs.items(), *partly(own, outputs)):
-        found[name] = task.scores(heads, target, {"all": subsets["all"]}, data.groups)["all"]
+    under = {
+        name: task.scores(heads, target, {"all": subsets["all"]}, data.groups)["all"]
+        for name, heads in (*outputs.items(), *partly(own, outputs))
+    }
+    found |= mean_of_draws(under)
     return {name: scores for name, scores in found.items() if scores["n"]}  # tune has no unseen participants
 
 

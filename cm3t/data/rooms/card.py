@@ -10,15 +10,12 @@ import csv
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
-from cm3t import config
 from cm3t.data.rooms import card_pairs, cards, files
 from cm3t.data.rooms.card_text import TEXT
-from cm3t.data.rooms.cards import read_probes, read_records, spread, table
+from cm3t.data.rooms.cards import read_probes, spread, table
 from cm3t.data.rooms.kitchen_world import ACTIONS, FIXTURES
-from cm3t.stats import rounded
 
 # What an action can be told by, per kind of fixture: place, motion, sound.
 CUES = {
@@ -121,7 +118,7 @@ def difficulty(probes: Path | None, runs: Path | None = None) -> dict[str, dict[
     """
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     own = ((record["run_info"]["config"]["method"], record) for record in read_probes(probes))
-    records = [*own, *_studied(runs)]
+    records = [*own, *_with_untrained(runs)]
     if len(digests := {record["meta_info"].get("digests", {}).get("data") for _, record in records}) > 1:
         raise ValueError(f"{probes} and {runs} hold records of different data ({digests}): remove the stale ones")
     for method, record in records:
@@ -138,21 +135,11 @@ def difficulty(probes: Path | None, runs: Path | None = None) -> dict[str, dict[
     return found
 
 
-def _studied(folder: Path | None) -> Iterator[tuple[str, dict]]:
-    """The study's runs of the methods that bound the others, under the study's own conditions."""
-    usual = {f.name: f.default for f in fields(config.RunConfig)} | {"score_split": "validation"}
-    free = ("study", "method", "weights", "seed", "claims", "profile", "epochs", "batch_size", "lr")
-    for record in read_records(folder, "02--*.json"):
-        given = record["run_info"]["config"]
-        if given["method"] in STUDIED and all(
-            _same(given[k], v) for k, v in usual.items() if k in given and k not in free
-        ):
-            untrained = given["weights"] is None and given["method"] != "scratch"
-            yield f"{given['method']}, untrained" if untrained else given["method"], record
-
-
-def _same(found, wanted) -> bool:
-    return tuple(found) == wanted if isinstance(wanted, tuple) else found == wanted
+def _with_untrained(runs: Path | None) -> Iterator[tuple[str, dict]]:
+    """The study's runs of the methods that bound the others; those on an untrained backbone by a name of their own."""
+    for method, record in cards.studied(runs, STUDIED, "rooms-kitchen", "02--*.json"):
+        untrained = record["run_info"]["config"]["weights"] is None and method != "scratch"
+        yield f"{method}, untrained" if untrained else method, record
 
 
 def _splits(train_info: dict) -> dict[str, dict]:
@@ -199,21 +186,11 @@ def standing(found: dict) -> str:
     """In words: what small networks from scratch make of each cue, beside full fine-tuning on pictures; "" before."""
     told = {"frames": "eight frames", "flow": "motion alone (on 8 x 8 cells)", "sound": "sound alone"}
     told |= {"joint": "all together"}
-    if "full" not in found or not found.keys() & told.keys():
-        return ""
     mean = {m: statistics.mean(found[m]["validation"]["action"].values()) for m in (*told, "full") if m in found}
-    shares = ", ".join(f"{rounded(mean[m], 1)} % from {words}" for m, words in told.items() if m in mean)
-    text = (
-        f"Small networks trained on these clips alone name {shares}; full fine-tuning of the pretrained backbone on "
-        f"pictures, {rounded(mean['full'], 1)} %. "
-    )
-    if above := [words for m, words in told.items() if mean.get(m, 0) > mean["full"]]:
-        text += (
-            f"More than that: {', '.join(above)}. Few things move here, at places that seldom change, and a network "
-            "this small finds them. So the study compares ways of adapting one frozen backbone; it is not about "
-            "the best network for this room."
-        )
-    return text.rstrip() + "\n\n"
+    if "full" not in mean or not mean.keys() & told.keys():
+        return ""
+    small, own = {told[m]: value for m, value in mean.items() if m in told}, {cards.FULL: mean["full"]}
+    return cards.standing("top-1 accuracy", small, own)
 
 
 def chances(rows: dict[str, list[dict]]) -> str:

@@ -9,6 +9,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Container, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 from cm3t import config
@@ -16,6 +17,8 @@ from cm3t.data.rooms import dyad_world, group_world, kitchen_world
 from cm3t.sides import SOUNDS
 from cm3t.stats import rounded
 
+FULL = "full fine-tuning of the pretrained backbone on pictures"
+OF_STUDY = {"full": FULL, "mhva+pt": "MHVA + PT", "mhva+pt+caa": "CM3T"}  # the study's rows that a card quotes
 HEARING = ("sound", "joint", "shuffled")  # probes that take sound, where `SOUNDS` says how it is read
 EXCHANGING = ("words_shuffled", "joint", "joint_shuffled")  # probes of the dyad that exchange clips
 
@@ -65,6 +68,52 @@ def is_current(record: dict) -> bool:
 def read_probes(folder: Path | None) -> Iterator[dict]:
     """`read_records` of the probes in a folder, without those made by settings that are no longer in force."""
     return filter(is_current, read_records(folder))
+
+
+def studied(folder: Path | None, methods: Container, room: str, pattern: str) -> Iterator[tuple[str, dict]]:
+    """(method, record) of the study's runs on a room, of some methods, under the study's own conditions."""
+    usual = {f.name: f.default for f in fields(config.RunConfig)} | {"score_split": "validation", "data": room}
+    free = ("study", "method", "weights", "side", "sound", "seed", "claims", "profile", "epochs", "batch_size", "lr")
+    for record in read_records(folder, pattern):
+        given = record["run_info"]["config"]
+        if given["method"] in methods and all(_same(given[k], v) for k, v in usual.items() if k in given.keys() - free):
+            yield given["method"], record
+
+
+def _same(found, wanted) -> bool:
+    return tuple(found) == wanted if isinstance(wanted, tuple) else found == wanted
+
+
+def of_study(folder: Path | None, room: str, metric: str) -> dict[str, float]:
+    """{method in words: mean score on validation} of the study's runs on a room other than the kitchen."""
+    found: dict = {}
+    for method, record in studied(folder, OF_STUDY, room, "07--*.json"):
+        found.setdefault(OF_STUDY[method], []).append(record["train_info"]["metrics"]["validation"]["all"][metric])
+    return {words: statistics.mean(found[words]) for words in OF_STUDY.values() if words in found}
+
+
+def standing(
+    metric: str, small: dict[str, float], study: dict[str, float], *, models: str = "networks", lower: bool = False
+) -> str:
+    """In words: what small models make of each cue, {cue: score}, beside the study's own, {method: score}; "" before.
+
+    Scores are percent, or errors where `lower` is better.
+    """
+    if not small or not study:
+        return ""
+    said = {True: lambda value: rounded(value, 2), False: lambda value: f"{rounded(value, 1)} %"}[lower]
+    each = ", ".join(f"{said(value)} from {cue}" for cue, value in small.items())
+    own = ", ".join(f"{words} {said(value)}" for words, value in study.items())
+    text = f"Small {models} trained on these clips alone reach a {metric} of {each}. Of the study: {own}. "
+    best = (min if lower else max)(study.values())
+    if above := [cue for cue, value in small.items() if (value < best if lower else value > best)]:
+        text += f"Better than {'that' if len(study) == 1 else 'all of these'}: {', '.join(above)}. "
+        if models == "networks":
+            text += "Few things move here, at places that seldom change, and a network this small finds them. "
+        text += (
+            "So the study compares ways of adapting one frozen backbone; it is not about the best model for this room."
+        )
+    return text.rstrip() + "\n\n"
 
 
 def table(head: list[str], rows: list[list]) -> str:

@@ -80,6 +80,14 @@ def controls_table(found: dict) -> str:
     return table(["joint probe, input", *TRAITS, "mean", "test: mean"], rows)
 
 
+def standing(found: dict, runs: Path | None) -> str:
+    """In words: what simple regressions make of each cue, beside the study's own runs; "" before either ran."""
+    told = {"motion": "pictures", "sound": "sound", "words": "words", "joint": "all three"}
+    small = {words: fmean(found[m]["validation"]["all"]["mse"]) for m, words in told.items() if m in found}
+    study = cards.of_study(runs, "rooms-dyad", "mse")
+    return cards.standing("mean squared error", small, study, models="regressions", lower=True)
+
+
 def worth_of_words(found: dict) -> str:
     """In words: the error on openness and conscientiousness with sound and pictures, and what words take off it."""
     methods = {"sound+motion": "with sound and pictures", "joint": "with words too", "joint_shuffled": "with another's"}
@@ -122,6 +130,7 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
         seconds=f"{np.mean(dials['lengths']):.0f}", partner=dials["partner_level"],
         strengths=f"{dials['words']:g} (words), {dials['body']:g} (body), {dials['voice']:g} (voice)",
         difficulty=difficulty_table(found), controls=controls_table(found), worth=worth_of_words(found),
+        standing=standing(found, runs),
         unmeasured=cards.unmeasured(METHODS, found), formats=cards.formats(),
     )  # fmt: skip
     return TEXT.format(**cards.shared(facts), **values)

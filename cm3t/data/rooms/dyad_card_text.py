@@ -60,9 +60,9 @@ Mean squared error over participants, per trait and their mean, on validation un
 
 {difficulty}
 
-{unmeasured}{worth}Controls: the joint regression, scored with one input from another person (shuffled), or held at its
-mean (muted). "And words of another person" had them in training as well, so that nothing but chance is left of what
-they could add.
+{unmeasured}{standing}{worth}Controls: the joint regression, scored with one input from another person
+(shuffled), or held at its mean (muted). "And words of another person" had them in training as well, so that nothing
+but chance is left of what they could add.
 
 {controls}
 

@@ -6,6 +6,7 @@ Every number is read from ``rooms.json``, the dials or the difficulty records (`
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from pathlib import Path
 
@@ -44,10 +45,7 @@ ROWS = {
     ("joint", "shuffled_audio"): "- another clip's sound",
     ("joint", "muted_audio"): "- silence",
     ("shuffled", "all"): "eight frames and sound, trained on others' sound",
-    ("linear", "all"): "linear probe on the frozen backbone",
-    ("full", "all"): "full fine-tuning of the pretrained backbone",
 }
-PROBED = {key: name for key, name in ROWS.items() if key[0] not in ("linear", "full")}  # not by the study
 SHOWN = ("Gesture", "Fumble", "Hand-mouth", "Hand-face")  # whose average precisions are shown: the sound tells
 
 
@@ -73,6 +71,13 @@ def difficulty(folder: Path | None) -> dict[tuple[str, str], dict[str, list[floa
             if subset in metrics.get("tune", {}):
                 cell["tune"].append(metrics["tune"][subset]["map"])
     return found
+
+
+def standing(found: dict, runs: Path | None) -> str:
+    """In words: what small networks make of each cue, beside the study's own runs; "" before either ran."""
+    told = {"frames": "eight frames", "sound": "sound alone", "joint": "both"}
+    small = {words: statistics.mean(found[m, "all"]["map"]) for m, words in told.items() if (m, "all") in found}
+    return cards.standing("macro mAP", small, cards.of_study(runs, "rooms-group", "map"))
 
 
 def difficulty_table(found: dict) -> str:
@@ -130,7 +135,8 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
         seats=", ".join(percent(share) for share in dials["seat_shares"]), silent=", ".join(map(str, facts["silent"])),
         silent_share=percent(silent / sum(facts["snippets"].values())), trained=facts["snippets"]["train"],
         rarest=min(facts["positives"]["val"].values()), difficulty=difficulty_table(found),
-        unmeasured=cards.unmeasured(PROBED, found), formats=cards.formats(), kitchen=kitchen_world.Dials(),
+        unmeasured=cards.unmeasured(ROWS, found), standing=standing(found, runs),
+        formats=cards.formats(), kitchen=kitchen_world.Dials(),
     )  # fmt: skip
     return TEXT.format(**cards.shared(facts), **values)
 

@@ -65,11 +65,11 @@ Everything; the cues are there because the generator puts them there.
 
 {difficulty}
 
-{unmeasured}Macro mean average precision in percent over the classes that have positives, mean ± standard deviation over
-seeds, validation unless a column says tune. The networks are small, ours, trained from scratch by one
-recipe on {trained} snippets: they bound what a cue gives away, they are not tuned against each other. `no
-sound`, `another clip's sound` and `silence` (which no recording holds: a room's noise is always there) are the
-joint network, scored with what it was not trained on;
+{unmeasured}{standing}Macro mean average precision in percent over the classes that have positives, mean ±
+standard deviation over seeds, validation unless a column says tune. The networks are small, ours, trained from
+scratch by one recipe on {trained} snippets: they bound what a cue gives away, they are not tuned against each
+other. `no sound`, `another clip's sound` and `silence` (which no recording holds: a room's noise is always there)
+are the joint network, scored with what it was not trained on;
 "trained on others' sound" has had the sound of another clip in training as well, so that nothing but chance
 is left of what it could add.
 
