@@ -315,7 +315,7 @@ CLAIMS = (
     Claim(
         "a-third-of-the-time", "Sec. 4.4.1",
         "MHVA + PT takes a third of full finetuning's time",
-        "seconds", -1, None, "06", why_not="a ratio of times on one machine: `python -m cm3t.bench` measures it",
+        "seconds", -1, None, "06", why_not="of a whole training; 06 has the ratio of one step, on our machine",
     ),
     Claim(
         "state-of-the-art-with-clip", "Sec. 4.2.1, Table 1",

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cm3t import plans, study
+from cm3t import plans, stats, study
 from cm3t.config import records_dir
 from cm3t.pages import tables
 from cm3t.records import results, save_record, to_frame
@@ -74,6 +74,34 @@ def test_a_first_step_that_was_made_again_is_said(make_record):
         "Started from other runs of MHVA + PT than this table's: CM3T; without modalities they score 38.5."
     )
     assert "made again" not in page(40.0)
+
+
+def test_modalities_are_held_against_the_very_run_they_were_joined_to(make_record):
+    made = []
+    for seed, (own, joined) in enumerate(((30.0, 41.0), (50.0, 63.0))):
+        heard = make_record(score=joined, method="mhva+pt+caa", side=("audio", "flow"), seed=seed)
+        heard.train_info["metrics"]["validation"]["no_side"] = {"action_top1": own}
+        made += [make_record(score=40.0, seed=seed), heard]
+    frame = to_frame(made)
+    table = study.compare(frame, (plans.MHVA_PT, plans.CM3T), {}).set_index("method")
+    assert table.loc["MHVA + PT", study.FIRST] is None
+    found = table.loc["CM3T", study.FIRST]
+    assert (found.mean, found.n) == (12.0, 2) and found.half == pytest.approx(12.706, abs=1e-3)
+    assert study.FIRST not in study.compare(frame, (plans.MHVA_PT,), {})
+    text = tables.recorded({"smoke": frame}, (plans.MHVA_PT, plans.CM3T), (plans.MHVA_PT,))
+    assert text.splitlines()[0].endswith("| action top-1 (%) | minus its own first step | minus MHVA + PT | n |")
+    joint = make_record(score=50.0, method="mhva+pt+caa", side=("audio", "flow"), regime="joint")
+    joint.train_info["metrics"]["validation"]["no_side"] = {"action_top1": 40.0}
+    ours = plans.CM3T.settings | {"regime": "joint"}
+    assert stats.over_first_step(to_frame([joint]), ours) is None and stats.over_first_step(to_frame([]), ours) is None
+
+
+def test_scores_seed_by_seed(both):
+    rows = tables.by_seed(tables.frames(), PAIR).splitlines()
+    assert (
+        rows[0] == "| action top-1 (%) | seed 0 | seed 1 |" and rows[2].startswith("| MHVA + PT | 4") and len(rows) == 4
+    )
+    assert tables.by_seed({}, PAIR) == "Not run yet."
 
 
 def test_where_a_rate_comes_from(monkeypatch):

@@ -9,7 +9,7 @@ from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import show, show_side
 from cm3t.plans import HEADLINES, NETWORKS, STUDIES, Variant
 from cm3t.records import published, to_frame
-from cm3t.stats import interval, select
+from cm3t.stats import interval, rounded, select
 
 SYNTHETIC = (
     "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
@@ -106,6 +106,20 @@ def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
                 {"method": v.label, "trained (%)": f"{100 * runs['share'].iloc[0]:.1f}", "epochs": f"{epochs:.1f}"}
             )
     return pd.DataFrame(rows, columns=["method", "trained (%)", "epochs"])
+
+
+def by_seed(found: Frames, variants: Iterable[Variant], headline: str = "action_top1") -> str:
+    """The scores behind the means of `recorded`, as markdown: a row a variant that has run, a column a seed."""
+    variants = list(variants)
+    _, frame = pick(found, variants)
+    heading, digits = show.HEADLINES[headline]
+    rows = []
+    for v in (v for v in variants if _ran(frame, v)):
+        scores = select(frame, **v.settings).set_index("seed")[f"validation.all.{headline}"].sort_index()
+        rows.append(
+            {heading: v.label} | {f"seed {seed}": rounded(score, digits or 1) for seed, score in scores.items()}
+        )
+    return markdown(pd.DataFrame(rows)) if rows else f"{study.NOT_RUN.capitalize()}."
 
 
 def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> str:
