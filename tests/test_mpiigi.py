@@ -166,6 +166,15 @@ def test_sound_shorter_than_the_clip_is_silent_at_its_end(group):
     assert data.subsets["without_sound"].tolist() == [False, True]
 
 
+def test_a_clip_after_the_end_of_the_sound_has_none(copy):
+    late = [sample(3, 7, 1, 1.0), sample(4, 7, 3, 40.0), sample(9, 24, 1, 0.0)]
+    put_list(copy, "train", late)
+    data = MpiiGroupInteraction(copy, frames=1, modalities=("audio",))
+    assert data.decode_side("audio")[1].tolist() == [True, False, False]
+    assert (data.counts["no sound there"], data.counts["without audio"], data.counts["padded sound"]) == (1, 2, 0)
+    assert data[1].side == {}
+
+
 def test_no_sound_at_all(copy):
     shutil.rmtree(copy / "data")
     data = MpiiGroupInteraction(copy, split="train")

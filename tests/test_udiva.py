@@ -159,6 +159,8 @@ def test_sound_that_is_too_short_is_counted(dyads):
     assert len([clip.side["audio"] for clip in data]) == 2 and not data.counts["padded sound"]
     longer = Udiva(dyads, seconds=2.0, tasks=("talk",), limit=2, sound={"seconds": 6.0})  # than the recordings are
     assert longer.side_tokens("audio", 0).shape == (400, 128) and longer.counts["padded sound"] == 1
+    longer.annotations.loc[1, ["start", "stop"]] = 20.0, 22.0
+    assert longer.side_tokens("audio", 1) is None and longer.counts["no sound there"] == 1
 
 
 def test_tune_is_carved_from_train_by_person(dyads, copy):

@@ -56,7 +56,8 @@ class EpicKitchens(Segments):
 
     annotations: DataFrame, a row a clip. verbs, nouns: {class id: name}. classes: {head: number of classes}.
     targets: {head: int64 (n,)}. unseen, tail_verb, tail_noun: bool arrays (n,); subsets: {name: bool tensor (n,)}.
-    groups: n participant ids. counts: what had to be clamped, replaced or padded, and clips without a modality.
+    groups: n participant ids. counts: what had to be clamped, replaced or padded, and clips without a modality;
+    of these "no sound there" where the sound track ends before a clip's window, or begins after it.
 
     Errors: FileNotFoundError for a missing folder, annotation file or recording (how many, and which first);
     AnnotationError for rows that cannot be used; ValueError for arguments. Reading a clip: MediaError, FeatureError.

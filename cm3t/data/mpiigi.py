@@ -50,8 +50,8 @@ class MpiiGroupInteraction(Segments):
 
     annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
     groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
-    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound, and
-    those whose sound was too short ("padded sound").
+    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound, those
+    that their recording's sound reaches in part ("padded sound") or not at all ("no sound there": without it, too).
     Choice: no subset of rare behaviours: average precision is a matter of classes, and is reported for each.
 
     Errors: FileNotFoundError for a missing folder, list or clip (how many, and which first); AnnotationError for rows
