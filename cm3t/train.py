@@ -35,8 +35,8 @@ from cm3t.training.sets import (
     reader_options,
     side_counts,
 )
-from cm3t.training.tasks import task_of
-from cm3t.words import counted, listed
+from cm3t.training.tasks import never_shown, task_of
+from cm3t.words import counted, first_of, listed
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
@@ -123,6 +123,8 @@ def _note_weights(model: CM3T, config: RunConfig, meta: dict, log: Log) -> None:
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
     train, tune = decode(sets["train"], config.side, config.workers), _clips(sets["tune"], config)
+    if never := never_shown(sets["train"]):
+        log(f"no training clip shows {first_of(never)}: no model can learn it")
     if config.side:
         info["side_reading"] = _side_reading(sets, config, log)
     summary, before = model.summary(), model.backbone_digest()
@@ -138,6 +140,9 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
     said: dict = {}
     info["metrics"] = {config.score_split: score(model, sets, config, said)}
+    if never := never_shown(sets[config.score_split]):
+        scores = task_of(train).line(info["metrics"][config.score_split].get("all", {}))
+        log(f"{config.score_split} {scores or 'has no scores'}: no clip shows {first_of(never)}")
     if config.data in official.REAL:
         path = official.write_official(config.data, sets[config.score_split], said, folder, run_id(config))
         log(f"scores of {config.score_split}, as the official evaluation reads them: {path}")

@@ -98,6 +98,7 @@ def test_splits_and_labels(group):
         [],
         ["Smearing hands"],
     ]
+    assert data.names == list(BEHAVIOURS)
     assert data.groups == ["07-1", "07-3", "24-3", "25-2"] and data.task == "behaviours" and data.gaps == ()
     assert MpiiGroupInteraction(group / "bbr", split="train").annotations.equals(data.annotations)
     assert MpiiGroupInteraction(group, tune=(7, 25)).groups == ["24-3"]

@@ -49,10 +49,11 @@ class MpiiGroupInteraction(Segments):
     `Segments`; the names of features (by sample, as 00042, or by recording, as 07) are modalities too, and take
     precedence. A recording's are of all who sit in it: those of one person are kept by sample.
 
-    annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
-    groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
-    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound, those
-    that their recording's sound reaches in part ("padded sound") or not at all ("no sound there": without it, too).
+    annotations: DataFrame, a row a clip. names: those of the classes. classes: {"behaviour": 14}. targets:
+    {"behaviour": float32 0/1 (n, 14)}. groups: n participants, as "07-2" (recording and seat). subsets: {name: bool
+    tensor (n,)}: all, and with_sound and without_sound where some recordings lack it. counts: frame times clamped
+    to their clip, clips without sound, those that their recording's sound reaches in part ("padded sound") or not at
+    all ("no sound there": without it, too).
     Choice: no subset of rare behaviours: average precision is a matter of classes, and is reported for each.
 
     Errors: FileNotFoundError for a missing folder, list or clip (how many, and which first); AnnotationError for rows
@@ -87,6 +88,7 @@ class MpiiGroupInteraction(Segments):
         self.split, self.frames, self.size, self.view = split, frames, size, view
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.behaviours = tuple(modalities), tuple(behaviours)
+        self.names = list(self.behaviours)
         self.sound = sound_options(sound)
         self.root, self.folder = _located(root, f"{SPLITS[split]}_samples.csv")
         self.counts: Counter = Counter()
