@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from cm3t.data.tables import MissingFiles
 from cm3t.model import create
 from cm3t.training.loop import duration
 from cm3t.training.sets import clip_of, open_set, set_options
-from cm3t.words import counted
+from cm3t.words import counted, listed
 
 # Tables without which a data set cannot be used, below its root; of EPIC-KITCHENS-100 they may lie elsewhere.
 TABLES = {
@@ -164,7 +165,7 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
             found.lacks(error)
         seconds += time.perf_counter() - started
     for name in sides:
-        heard = []
+        heard, before = [], Counter(data.counts)
         for index in which:
             try:
                 heard.append(data.side_tokens(name, index))
@@ -179,6 +180,8 @@ def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
             found.said.append(f"  {data.split}: none of {len(heard)} clips that were tried has {name}")
         elif len(some) < len(heard):
             found.said.append(f"  {data.split}: {len(heard) - len(some)} of {len(heard)} clips tried lack {name}")
+        if gained := Counter(data.counts) - before:
+            found.said.append(f"  {data.split}, {name} of {counted(len(heard), 'clip')} tried: {listed(gained)}")
     return len(which) / max(seconds, 1e-6)
 
 

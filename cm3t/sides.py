@@ -13,6 +13,8 @@ SIDES = {
 }
 # How sound is read where `side.sound_options` shall not take EPIC-KITCHENS-100's own settings: the rooms' holds nothing
 # above 8 kHz, and adapters of one can only be reused in the other where both are read alike.
+# Choice: rooms-dyad is not among them. Its reader has settings of its own (`udiva.SOUND`: 16 kHz, 400 x 128 a window),
+# with which the dyad's voices were settled, and the ceilings of its card measured.
 SOUNDS = {"rooms-kitchen": "small", "rooms-group": "small"}
 FEATURES = "features"  # the folder of a user's own modalities: ROOT/features/<name>, or <name>.h5
 ARCHIVES = (".h5", ".hdf5")

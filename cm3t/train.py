@@ -33,9 +33,10 @@ from cm3t.training.sets import (
     open_set,
     open_sets,
     reader_options,
+    side_counts,
 )
-from cm3t.training.tasks import task_of
-from cm3t.words import counted
+from cm3t.training.tasks import never_shown, task_of
+from cm3t.words import counted, first_of, listed
 
 __all__ = ["ClipSet", "TrainingDiverged", "decode", "evaluate", "fit", "open_sets", "predict", "run", "run_all"]
 
@@ -122,9 +123,10 @@ def _note_weights(model: CM3T, config: RunConfig, meta: dict, log: Log) -> None:
 def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log: Log, folder: Path) -> None:
     """Fit on train, a glance at tune each epoch, one scoring at the end; everything found goes into `info`."""
     train, tune = decode(sets["train"], config.side, config.workers), _clips(sets["tune"], config)
-    for name in config.side:
-        if lacking := int((~train.present[name]).sum()):
-            log(f"{lacking:,} of {len(train):,} training clips lack {name}")
+    if never := never_shown(sets["train"]):
+        log(f"no training clip shows {first_of(never)}: no model can learn it")
+    if config.side:
+        info["side_reading"] = _side_reading(sets, config, log)
     summary, before = model.summary(), model.backbone_digest()
     info |= {"trainable": summary.trainable, "share": summary.share, "denominator": summary.denominator}
     info |= {"backbone_parameters": summary.reference}
@@ -138,6 +140,9 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
     said: dict = {}
     info["metrics"] = {config.score_split: score(model, sets, config, said)}
+    if never := never_shown(sets[config.score_split]):
+        scores = task_of(train).line(info["metrics"][config.score_split].get("all", {}))
+        log(f"{config.score_split} {scores or 'has no scores'}: no clip shows {first_of(never)}")
     if config.data in official.REAL:
         path = official.write_official(config.data, sets[config.score_split], said, folder, run_id(config))
         log(f"scores of {config.score_split}, as the official evaluation reads them: {path}")
@@ -145,7 +150,18 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
         info["reading"] = {name: decode(data, (), config.workers).video.tally for name, data in sets.items()}
         for name, tally in info["reading"].items():
             if tally:
-                log(f"reading {name}: " + ", ".join(f"{count} {what}" for what, count in tally.items()))
+                log(f"reading {name}: {listed(tally)}")
+
+
+def _side_reading(sets: dict, config: RunConfig, log: Log) -> dict[str, dict[str, dict[str, int]]]:
+    """What happened as the modalities were made, said and given: {split: {modality: {what: how often}}}."""
+    found: dict = {}
+    for split, data in sets.items():
+        for name in config.side if not split.startswith("gap") else ():  # a filming may lack one: `score`
+            if counts := side_counts(data, name, config.workers):
+                found.setdefault(split, {})[name] = counts
+                log(f"reading {split}, {name} of {counted(len(data), 'clip')}: {listed(counts)}")
+    return found
 
 
 def score(model: CM3T, sets: dict, config: RunConfig, said: dict | None = None) -> dict[str, dict[str, float]]:

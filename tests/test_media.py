@@ -18,11 +18,12 @@ from cm3t.data.media import (
     frame_rate,
     log_mel,
     mel_filters,
+    placed,
     read_frames,
     read_segments,
     read_sound,
 )
-from cm3t.data.side import SMALL_SOUND, motion_tokens
+from cm3t.data.side import SMALL_SOUND, audio_tokens, motion_tokens
 
 torch.set_num_threads(1)
 FPS, COUNT, SIZE = 12, 60, 64
@@ -197,10 +198,25 @@ def test_sound_outside_is_silence_and_absent_is_none(tmp_path, recording):
     assert counts["padded sound"] == 1 and read_sound(path, 1.0, 4.0, 16000, counts=counts) is not None
     assert counts["padded sound"] == 1  # sound enough: nothing to pad
     assert wave.shape == (48000,) and np.abs(wave[20000:]).max() == 0 and np.abs(wave[:10000]).mean() > 0.3
-    assert read_sound(path, 50.0, 51.0, 16000).tolist() == [0.0] * 16000
-    assert read_sound(recording, 0.0, 1.0, 16000) is None
+    assert read_sound(recording, 0.0, 1.0, 16000, counts=counts) is None and set(counts) == {"padded sound"}
     with pytest.raises(ValueError, match="stop must come after start"):
         read_sound(path, 2.0, 2.0, 16000)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(5.5, 7.5), (50.0, 52.0), (-3.0, -1.0)])
+def test_a_window_that_the_sound_does_not_reach_has_none(tmp_path, start, stop):
+    counts, path = Counter(), write(tmp_path / "a.mp4", sound=np.full(16000 * 5, 0.5, np.float32))
+    assert read_sound(path, start, stop, 16000, counts=counts) is None
+    assert audio_tokens(path, start, stop, "small", counts=counts) is None and counts == {"no sound there": 2}
+    assert read_sound(path, start, stop, 16000) is None
+
+
+def test_one_sample_of_sound_is_sound():
+    counts, sound = Counter(), np.ones(10, np.float32)
+    assert placed(sound, 4, 5, counts=counts).tolist() == [0, 0, 0, 0, 1] and counts == {"padded sound": 1}
+    assert placed(sound, -9, 5, counts=counts).tolist() == [1, 0, 0, 0, 0]
+    assert placed(sound, 5, 5, counts=counts) is placed(sound, -10, 5, counts=counts) is None
+    assert placed(sound[:0], 0, 5) is None and counts == {"padded sound": 2, "no sound there": 2}
 
 
 def test_log_mel_shapes_and_a_pure_tone():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_media import click_track, number, write
 
 from cm3t.data import collate, subsample
+from cm3t.data.features import FeatureError, open_features
 from cm3t.data.media import ClampWarning, MediaError
 from cm3t.data.mpiigi import BEHAVIOURS, BEHAVIOURS_15, MpiiGroupInteraction, write_predictions
 from cm3t.data.mpiigi_samples import COLUMNS, read_samples
@@ -97,6 +98,7 @@ def test_splits_and_labels(group):
         [],
         ["Smearing hands"],
     ]
+    assert data.names == list(BEHAVIOURS)
     assert data.groups == ["07-1", "07-3", "24-3", "25-2"] and data.task == "behaviours" and data.gaps == ()
     assert MpiiGroupInteraction(group / "bbr", split="train").annotations.equals(data.annotations)
     assert MpiiGroupInteraction(group, tune=(7, 25)).groups == ["24-3"]
@@ -166,6 +168,18 @@ def test_sound_shorter_than_the_clip_is_silent_at_its_end(group):
     assert data.subsets["without_sound"].tolist() == [False, True]
 
 
+def test_a_clip_after_the_end_of_the_sound_has_none(copy):
+    late = [sample(3, 7, 1, 1.0), sample(4, 7, 3, 40.0), sample(9, 24, 1, 0.0)]
+    put_list(copy, "train", late)
+    data = MpiiGroupInteraction(copy, frames=1, modalities=("audio",))
+    assert data.decode_side("audio")[1].tolist() == [True, False, False]
+    assert (data.counts["no sound there"], data.counts["without audio"], data.counts["padded sound"]) == (1, 2, 0)
+    assert data[1].side == {}
+    put_list(copy, "train", late[1:])
+    with pytest.raises(LookupError, match="no sound track of the train split reaches its clip"):
+        MpiiGroupInteraction(copy).decode_side("audio")
+
+
 def test_no_sound_at_all(copy):
     shutil.rmtree(copy / "data")
     data = MpiiGroupInteraction(copy, split="train")
@@ -176,6 +190,20 @@ def test_no_sound_at_all(copy):
     put_sound(copy, "24", np.zeros(16000))
     with pytest.raises(ValueError, match="of one recording: rename"):
         MpiiGroupInteraction(copy)
+
+
+def test_features_of_snippets_and_of_recordings(group, tmp_path):
+    np.save(tmp_path / "00003.npy", np.full((2, 1), -1.0))
+    np.save(tmp_path / "07.npy", np.arange(50.0)[:, None])  # 10 rows a second
+    data = MpiiGroupInteraction(group, features={"pose": open_features(tmp_path, rate=10)})
+    tokens = [data.side_tokens("pose", i) for i in range(4)]
+    assert tokens[0].tolist() == [[-1.0]] * 2  # its own goes before its recording's
+    assert tokens[1][:, 0].tolist() == list(range(10, 31)) and tokens[2] is tokens[3] is None
+    with pytest.raises(FeatureError, match="07 spans a recording: give `rate`"):
+        MpiiGroupInteraction(group, features={"pose": tmp_path}).side_tokens("pose", 1)
+    data = MpiiGroupInteraction(group, split="validation", features={"pose": tmp_path})
+    with pytest.raises(LookupError, match=f"{tmp_path} holds nothing .*validation.* called 00011 or 08"):
+        data.decode_side("pose")
 
 
 def test_limit_is_nested_and_seeded(group):

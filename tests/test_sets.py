@@ -1,14 +1,17 @@
 """Decoded clips: checked, shared, kept on disk; and the controls that say what a modality is worth."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from toys import Behaviours, Toy, Traits, clip_set, small_world
 
+from cm3t import dryrun, train
 from cm3t.config import cache_dir, resolve
-from cm3t.data import READERS, open_data
+from cm3t.data import READERS, Clip, open_data
 from cm3t.metrics import average_precision
 from cm3t.training import sets
 from cm3t.training.controls import (
@@ -129,6 +132,79 @@ def test_a_damaged_cache_is_made_again(damage):
     sets.side_tokens.cache_clear()
     assert torch.equal(decode(open_sets(config)["train"], config.side).side["flow"], first.side["flow"])
     assert [p.suffix for p in cache_dir().iterdir()] == [".safetensors"]
+
+
+class Padded(Toy):
+    """Clips of which every third has sound that is partly silence; flow lacks in some."""
+
+    def __init__(self, clips, seed, gaps=()):
+        super().__init__(clips, seed, gaps)
+        self.counts = Counter({"clamped": 1})
+
+    def side_tokens(self, name, index):
+        """Tokens of one clip."""
+        self.counts["padded sound"] += name == "audio" and index % 3 == 0
+        tokens, present = Toy.decode_side(self, name)
+        return tokens[index] if present[index] else None
+
+    def decode_side(self, name):
+        """Tokens of all."""
+        found = [self.side_tokens(name, i) for i in range(len(self))]
+        return super().decode_side(name)[0], torch.tensor([tokens is not None for tokens in found])
+
+    def clip(self, index, generator=None):
+        """Clip `index`."""
+        return Clip(self.decode_all()[index])
+
+    def lacking(self, name):
+        """Nothing lacks."""
+
+
+@pytest.fixture
+def padded(monkeypatch):
+    small_world(monkeypatch, Padded)
+    return settings(method="mhva+pt+caa", side="audio,flow", epochs=1, lr=1e-2, batch_size=8)
+
+
+def test_what_was_counted_stays_with_the_tokens_on_the_disk(padded):
+    for workers in (None, 0, None, 0):  # made, from memory or a file; then all from the disk
+        sets.side_tokens.cache_clear()
+        data = open_sets(padded)["train"]
+        assert sets.side_counts(data, "audio", workers) == {"padded sound": 6}
+        assert sets.side_counts(data, "flow", workers) == {"without flow": 4}
+        assert data.counts == {"clamped": 1}  # not the pictures'
+    assert len(list(cache_dir().iterdir())) == 2
+    for path in cache_dir().iterdir():  # as they were before they held counts
+        save_file(load_file(path), path)
+    sets.side_tokens.cache_clear()
+    assert sets.side_counts(data, "audio") == {} and sets.side_counts(data, "flow") == {"without flow": 4}
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_a_run_says_and_records_what_happened_to_its_modalities(padded, tmp_path, workers):
+    found = []
+    for again in range(2):
+        sets.side_tokens.cache_clear()
+        lines = []
+        info = train.run(replace(padded, workers=workers), tmp_path / str(again), lines.append).train_info
+        found.append((info["side_reading"], [line for line in lines if line.startswith("reading")]))
+    assert found[0] == found[1]  # of made tokens, and of those from the disk
+    read, said = found[0]
+    few = {"audio": {"padded sound": 3}, "flow": {"without flow": 2}}
+    assert read == {
+        "train": {"audio": {"padded sound": 6}, "flow": {"without flow": 4}},
+        "tune": few,
+        "validation": few,
+    }
+    assert "reading train, audio of 16 clips: 6 padded sound" in said
+    assert "reading tune, flow of 8 clips: 2 without flow" in said
+
+
+def test_a_dry_run_says_what_was_counted_of_the_clips_that_it_tries():
+    found = dryrun.Found()
+    dryrun._try(Padded(10, 0), ["audio", "flow"], {}, found)
+    assert "  train, audio of 4 clips tried: 4 padded sound" in found.said  # clips 0, 3, 6 and 9
+    assert not any("flow of" in line for line in found.said) and not found.missing
 
 
 def test_another_reader_makes_other_tokens(monkeypatch):

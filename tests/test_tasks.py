@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cm3t.metrics import TRAITS, average_precision, behaviour_scores, participant_means, trait_scores
-from cm3t.training.tasks import TASKS, task_of
+from cm3t.training.loop import epoch_line
+from cm3t.training.tasks import TASKS, never_shown, task_of
 
 
 def naive_ap(scores, labels):
@@ -160,6 +161,29 @@ def test_subsets_and_directions():
     assert TASKS["traits"].best([2.0, 1.0]) == 1 and TASKS["behaviours"].best([2.0, 1.0]) == 2
     assert TASKS["traits"].within(1.009, 1.0, 0.01) and not TASKS["traits"].within(1.02, 1.0, 0.01)
     assert TASKS["actions"].within(39.7, 40.0, 0.01) and not TASKS["actions"].within(39.0, 40.0, 0.01)
+
+
+def test_a_line_of_scores_tells_over_how_many_classes_a_mean_is():
+    scores, labels = behaviours()
+    task = TASKS["behaviours"]
+    assert " over " not in task.line(behaviour_scores(scores, labels))
+    labels[:, [3, 5]] = 0
+    found = behaviour_scores(scores, labels)
+    line = f"map {found['map']:.1f} over 12 of 14 classes  map_micro {found['map_micro']:.1f} %"
+    assert task.line(found) == line
+    row = {"epoch": 1, "loss": 0.5, "seconds": 1.0, "tune": found}
+    assert f"loss 0.500  tune {line}  1.0 s" in epoch_line([row], 1, task)
+    assert task.line(behaviour_scores(scores, labels * 0)) == "" == task.line({})
+    assert TASKS["actions"].line({"verb_top1": 31.0, "noun_top1": 40.25}) == "verb 31.0  noun 40.2 %"
+
+
+def test_classes_that_are_never_shown_are_named():
+    happens = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    data = SimpleNamespace(task="behaviours", targets={"behaviour": happens}, names=["Shrug", "Settle", "Groom"])
+    assert never_shown(data) == ["Settle", "Groom"]
+    assert never_shown(SimpleNamespace(task="behaviours", targets=data.targets)) == ["class 1", "class 2"]
+    assert never_shown(SimpleNamespace(task="behaviours", targets={})) == []  # a challenge's test split
+    assert never_shown(SimpleNamespace(task="traits", targets={"traits": happens})) == []
 
 
 def test_a_data_set_names_its_task():

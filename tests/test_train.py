@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from toys import SMALL_SWIN, Toy, clip_set, quiet, small_world
+from toys import SMALL_SWIN, Behaviours, Toy, clip_set, quiet, small_world
 
 from cm3t import train
 from cm3t.backbones import weights
@@ -214,6 +214,16 @@ def test_the_command_runs_one_configuration_and_explains_mistakes(tmp_path, caps
     assert len(list(tmp_path.glob("*linear*seed0*.json"))) == 1
     assert train.main(["--method", "mvha"]) == 2
     assert "mhva" in capsys.readouterr().err
+
+
+def test_a_run_names_the_classes_that_it_cannot_learn_or_score(monkeypatch):
+    small_world(monkeypatch, Behaviours)
+    lines = []
+    train.run(settings(method="linear", data="rooms-group", epochs=1), log=lines.append)
+    assert "no training clip shows class 1: no model can learn it" in lines
+    assert any(" over 2 of 3 classes " in line for line in lines if line.startswith("epoch"))
+    (end,) = [line for line in lines if line.startswith("validation map ")]
+    assert " over 2 of 3 classes  map_micro " in end and end.endswith(" %: no clip shows class 1")
 
 
 def test_an_empty_split_says_so(monkeypatch):

@@ -12,6 +12,7 @@ import torch
 from test_media import click_track, number, write
 
 from cm3t.data import collate
+from cm3t.data.features import FeatureError, open_features
 from cm3t.data.tables import AnnotationError
 from cm3t.data.transcripts import HashingEncoder, TranscriptError
 from cm3t.data.udiva import Udiva
@@ -159,6 +160,23 @@ def test_sound_that_is_too_short_is_counted(dyads):
     assert len([clip.side["audio"] for clip in data]) == 2 and not data.counts["padded sound"]
     longer = Udiva(dyads, seconds=2.0, tasks=("talk",), limit=2, sound={"seconds": 6.0})  # than the recordings are
     assert longer.side_tokens("audio", 0).shape == (400, 128) and longer.counts["padded sound"] == 1
+    longer.annotations.loc[1, ["start", "stop"]] = 20.0, 22.0
+    assert longer.side_tokens("audio", 1) is None and longer.counts["no sound there"] == 1
+
+
+def test_features_of_windows_and_of_recordings(dyads, tmp_path):
+    np.save(tmp_path / "000001_talk_01_0.npy", np.full((2, 1), -1.0))
+    np.save(tmp_path / "000001_FC1_T.npy", np.arange(40.0)[:, None])  # 10 rows a second
+    data = Udiva(dyads, seconds=2.0, tasks=("talk",), features={"pose": open_features(tmp_path, rate=10)})
+    found = {clip: data.side_tokens("pose", i) for i, clip in enumerate(data.annotations.id)}
+    assert found["000001_talk_01_0"].tolist() == [[-1.0]] * 2  # its own goes before its recording's
+    assert found["000001_talk_01_1"][:, 0].tolist() == list(range(20, 40))
+    assert sum(tokens is not None for tokens in found.values()) == 2  # the other camera sees another person
+    with pytest.raises(FeatureError, match="000001_FC1_T spans a recording: give `rate`"):
+        Udiva(dyads, seconds=2.0, features={"pose": tmp_path}).decode_side("pose")
+    data = Udiva(dyads, split="validation", features={"pose": tmp_path})
+    with pytest.raises(LookupError, match=f"{tmp_path} holds nothing .* would be called 001080_.*_0 or 001080_FC1_"):
+        data.decode_side("pose")
 
 
 def test_tune_is_carved_from_train_by_person(dyads, copy):

@@ -50,13 +50,15 @@ class EpicKitchens(Segments):
     frames: T of every clip. size: as in `media.read_frames`. limit: so many segments, drawn by `seed`; a larger limit
     keeps those of a smaller one. gap: 1, 2, .. reads the validation recordings under root/gap1, root/gap2, ..
     modalities: of "audio" (log-mel spectrogram; `sound` as in `side.sound_options`), "flow" (`side.flow_tokens`) and
-    the names in `features`, which take precedence; features, sampling, step and transform: as in `Segments`.
+    the names in `features` (by narration id, or by video id), which take precedence; features, sampling, step and
+    transform: as in `Segments`.
     source, flow, flow_scale, audio: which files are read (`epic_files.EpicFiles`); None takes what is on disk.
     head: "verb+noun", or "action" for one class a pair, `pairs` int64 (A, 2) of train and validation together.
 
     annotations: DataFrame, a row a clip. verbs, nouns: {class id: name}. classes: {head: number of classes}.
     targets: {head: int64 (n,)}. unseen, tail_verb, tail_noun: bool arrays (n,); subsets: {name: bool tensor (n,)}.
-    groups: n participant ids. counts: what had to be clamped, replaced or padded, and clips without a modality.
+    groups: n participant ids. counts: what had to be clamped, replaced or padded, and clips without a modality;
+    of these "no sound there" where the sound track ends before a clip's window, or begins after it.
 
     Errors: FileNotFoundError for a missing folder, annotation file or recording (how many, and which first);
     AnnotationError for rows that cannot be used; ValueError for arguments. Reading a clip: MediaError, FeatureError.
@@ -132,13 +134,14 @@ class EpicKitchens(Segments):
 
         return self.gathered("video_id", read)
 
-    def side_tokens(self, name: str, index: int) -> Tensor | None:
-        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in self.known:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+    def feature_key(self, index: int) -> tuple[str, str, float, float]:
+        """The narration's id, the recording's, and the segment's start and stop in seconds."""
         row = self.annotations.iloc[index]
-        if name in self.features:
-            return self.features[name].tokens(row.narration_id, row.video_id, row.start, row.stop)
+        return row.narration_id, row.video_id, row.start, row.stop
+
+    def computed(self, name: str, index: int) -> Tensor | None:
+        """As `side_tokens`, of a modality that is made of the recordings: float32 (L, d), or None."""
+        row = self.annotations.iloc[index]
         if name == "audio":
             return self.files.spectrogram(row.video_id, row.start, row.stop)
         return self.files.motion(row.video_id, self.times(row.start, row.stop), self.size)

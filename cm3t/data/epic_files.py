@@ -105,7 +105,7 @@ class EpicFiles:
         return flow_file_tokens(folder, video_id, times, size, scale=self.flow_scale, counts=self.counts)
 
     def spectrogram(self, video_id: str, start: float, stop: float) -> Tensor | None:
-        """Sound tokens float32 (L, mels) about a segment's middle; None for a recording without sound."""
+        """Sound tokens float32 (L, mels) about a segment's middle; None where there is no sound."""
         path = self.video_path(video_id)
         if self.audio == "video" or (self.audio is None and path.is_file()):
             return audio_tokens(path, start, stop, self.sound, counts=self.counts) if path.is_file() else None

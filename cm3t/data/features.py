@@ -6,8 +6,16 @@ Three forms are read (`open_features` tells which it is):
     FILE.h5, FILE.hdf5                  one dataset for each id (extra `hdf5`)
     FOLDER/manifest.json + shards       what `python -m cm3t.extract` writes
 
-An id names a segment (P01_01_0), or a whole recording (P01_01), whose rows are then cut out by time. An id that is
-not there is an absent modality; an array that cannot be used is an error which names file and id.
+An id names a clip, or a whole recording, whose rows are then cut out by time; where both are there, the clip's counts:
+
+    EPIC-KITCHENS-100       P01_01_0, a narration                   P01_01, a recording
+    MPIIGroupInteraction    00042, a sample of the list             07, a recording: of all who sit in it
+    UDIVA v0.5              000001_talk_01_0: session, task,        000001_FC1_T, a session's recording by the
+                            participant, window (from 0)            participant's own camera, FC1 that of PART.1
+    a folder                id of the row, or made of the video     the video's path without its suffix
+
+An id that is not there is an absent modality, and ids of no clip at all an error which names the first; an array that
+cannot be used is an error which names file and id.
 """
 
 from __future__ import annotations
@@ -60,6 +68,12 @@ def open_features(path: str | Path, *, rate: float | None = None, length: int | 
     if kind is None:
         raise FeatureError(f"{path}: no features: expected <id>.npy files, an .h5 or .hdf5 file, or {MANIFEST}")
     return kind(path, rate=rate, length=length, width=width)
+
+
+def nothing_of(place: str | Path, split: str, clip_id: str, recording: str = "") -> str:
+    """What to say where features hold no clip of a split, whose first has this id and this recording."""
+    wanted = " or ".join(dict.fromkeys(filter(None, (clip_id, recording))))
+    return f"{place} holds nothing for any clip of the {split} split; the first would be called {wanted}"
 
 
 class Features:

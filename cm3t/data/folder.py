@@ -96,7 +96,6 @@ class VideoFolder(Segments):
         self.groups = self.annotations.group.tolist()
         self.subsets = {"all": torch.ones(len(rows), dtype=torch.bool)}
         self._label()
-        self._features: dict[str, Features] = {}
 
     def _label(self) -> None:
         """Targets: a class a clip, or one yes or no a class where any clip of the file has several."""
@@ -139,13 +138,13 @@ class VideoFolder(Segments):
 
         return self.gathered("path", read)
 
-    def side_tokens(self, name: str, index: int) -> Tensor | None:
-        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in self.known:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+    def feature_key(self, index: int) -> tuple[str, str, float, float, float]:
+        """The clip's name, the video's, the clip's start and stop in seconds, and the video's length."""
+        return _feature_key(self.annotations.iloc[index])
+
+    def computed(self, name: str, index: int) -> Tensor | None:
+        """As `side_tokens`, of a modality that is made of the recordings: float32 (L, d), or None."""
         row = self.annotations.iloc[index]
-        if self._place(name) is not None:
-            return self._extracted(name, row)
         if name == "audio":
             return audio_tokens(row.path, row.start, row.stop, self.sound, counts=self.counts)
         if name == "flow":
@@ -162,13 +161,9 @@ class VideoFolder(Segments):
         """Has any video of the split a sound track? Errors: MediaError."""
         return any(map(has_sound, self.annotations.path.unique()))
 
-    def lacking(self, name: str) -> str:
-        """What to say where no clip of the split has a modality."""
-        place = self._place(name)
-        if place is None:
-            return f"no video of the {self.split} split has {name}; leave the modality out"
-        wanted = " or ".join(dict.fromkeys((_key(self.annotations.id[0]), _video_key(self.annotations.video[0]))))
-        return f"{place} holds nothing for any clip of the {self.split} split; the first would be called {wanted}"
+    def nowhere(self, name: str) -> str:
+        """What to say where no video of the split has a modality that is computed."""
+        return f"no video of the {self.split} split has {name}; leave the modality out"
 
     @cached_property
     def digest(self) -> str:
@@ -196,17 +191,18 @@ class VideoFolder(Segments):
         places = (self.root / FEATURES / f"{name}{suffix}" for suffix in ("", *ARCHIVES))
         return next((place for place in places if place.exists()), None)
 
-    def _extracted(self, name: str, row) -> Tensor | None:
-        if name not in self._features:
-            features = open_features(self._place(name), length=self.length)
+    def source(self, name: str) -> Features | None:
+        """What was extracted beforehand of a modality, opened once; None for one that is computed."""
+        place = self._place(name)
+        if place is not None and name not in self.features:
+            features = open_features(place, length=self.length)
             self._check_keys(features)
             if self.length is None:
-                first = next(
-                    (tokens for _, r in self.table.iterrows() if (tokens := _cut(features, r)) is not None), ()
-                )
+                cut = (features.tokens(*_feature_key(row)) for _, row in self.table.iterrows())
+                first = next((tokens for tokens in cut if tokens is not None), ())
                 features.length = min(len(first), ROWS) or None
-            self._features[name] = features
-        return _cut(self._features[name], row)
+            self.features[name] = features
+        return self.features.get(name)
 
     def _check_keys(self, features: Features) -> None:
         videos: dict[str, str] = {}
@@ -229,9 +225,8 @@ def _sound(seconds: float, given: Mapping[str, float]) -> dict[str, float]:
     return {**SOUND, "hop": hop, "seconds": (STEPS * hop - 1) / rate, **given}
 
 
-def _cut(features: Features, row) -> Tensor | None:
-    """The features of a clip, its own or those of its part of the video."""
-    return features.tokens(_key(row.id), _video_key(row.video), row.start, row.stop, row.seconds)
+def _feature_key(row) -> tuple[str, str, float, float, float]:
+    return _key(row.id), _video_key(row.video), row.start, row.stop, row.seconds
 
 
 def _key(name: str) -> str:

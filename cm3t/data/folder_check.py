@@ -11,6 +11,7 @@ import pandas as pd
 
 from cm3t.data.folder_files import absent_videos, located, unusable_videos
 from cm3t.data.folder_labels import SPLITS, read_folder_labels
+from cm3t.words import first_of
 
 NAMED = 8  # classes in one line
 
@@ -72,5 +73,5 @@ def _classes(counts: Counter) -> str:
 def _unscored(rows: pd.DataFrame, counts: Counter) -> list[str]:
     scored = {name for labels in rows["labels"][rows["split"] == "validation"] for name in labels}
     names = [name for name in sorted(counts) if name not in scored]
-    shown = ", ".join(names[:NAMED]) + (", .." if len(names) > NAMED else "")
-    return [f"no validation clip shows {shown}: nothing will be known of how well this is recognised"] if names else []
+    told = f"no validation clip shows {first_of(names, NAMED)}: nothing will be known of how well this is recognised"
+    return [told] if names else []

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from cm3t.data.tables import AnnotationError, parsed_rows
-from cm3t.words import counted
+from cm3t.words import counted, first_of
 
 REQUIRED = ("video", "label")
 OPTIONAL = ("start", "stop", "split", "participant", "group", "id")
@@ -187,7 +187,7 @@ def _warn(rows: pd.DataFrame, path: str | Path) -> None:
     untrained = [name for name in classes_of(rows) if name not in trained]
     if untrained:
         warnings.warn(
-            f"{path}: no training clip shows {', '.join(untrained[:10])}, so no model can learn it; label more clips "
+            f"{path}: no training clip shows {first_of(untrained)}, so no model can learn it; label more clips "
             "of it, leave it out, or name the splits in a column",
             stacklevel=4,
         )

@@ -263,10 +263,10 @@ def resized(picture: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarr
 def read_sound(
     path: str | Path, start: float, stop: float, rate: int, *, counts: Counter | None = None
 ) -> np.ndarray | None:
-    """Mono sound of a segment, or None where the recording has no sound track.
+    """Mono sound of a segment, or None where the recording has no sound track, or a track that does not reach it.
 
     Shapes: start, stop in seconds, rate in Hz -> float32 (round((stop - start) * rate),), about -1..1.
-    What lies outside the track is silence, counted in `counts["padded sound"]` (once a call).
+    What lies outside the track is silence or, all of it, None: counted as `placed` does (once a call).
     Errors: ValueError for stop <= start; FileNotFoundError; MediaError.
     """
     if not stop > start:
@@ -287,7 +287,7 @@ def has_sound(path: str | Path) -> bool:
         return bool(container.streams.audio)
 
 
-def _decode_sound(container, stream, start: float, stop: float, rate: int, counts: Counter | None) -> np.ndarray:
+def _decode_sound(container, stream, start: float, stop: float, rate: int, counts: Counter | None) -> np.ndarray | None:
     preroll = 0.25  # seconds: a lossy codec and the resampler need some past before they are exact
     length = round((stop - start) * rate)
     container.seek(max(0, int((start - preroll) / stream.time_base)), stream=stream, backward=True)
@@ -306,16 +306,22 @@ def _decode_sound(container, stream, start: float, stop: float, rate: int, count
     return placed(sound, round(((origin or 0.0) - start) * rate), length, rate // 50, counts)
 
 
-def placed(sound: np.ndarray, offset: int, length: int, slack: int = 0, counts: Counter | None = None) -> np.ndarray:
+def placed(
+    sound: np.ndarray, offset: int, length: int, slack: int = 0, counts: Counter | None = None
+) -> np.ndarray | None:
     """A window of `length` samples with the sound at `offset` in it, and silence where the sound does not reach.
 
-    More than `slack` samples of silence are counted in `counts["padded sound"]`.
+    More than `slack` samples of silence are counted in `counts["padded sound"]`, a window without any of the sound, for
+    which there is None, in `counts["no sound there"]`.
     Shapes: sound (S,) float32, offset of either sign -> float32 (length,).
+    Choice: a window that the sound does not reach lacks the modality, as one of a recording without a track does:
+    silence would be an observation, and nobody made it.
     """
-    wave = np.zeros(length, np.float32)
+    tally, wave = Counter() if counts is None else counts, np.zeros(length, np.float32)
     low, high = max(0, offset), min(length, offset + len(sound))
-    if high > low:
-        wave[low:high] = sound[low - offset : high - offset]
-    if counts is not None:
-        counts["padded sound"] += length - max(0, high - low) > slack
+    if high <= low:
+        tally["no sound there"] += 1
+        return None
+    wave[low:high] = sound[low - offset : high - offset]
+    tally["padded sound"] += length - (high - low) > slack
     return wave

@@ -46,12 +46,14 @@ class MpiiGroupInteraction(Segments):
     modalities: of "audio" (log-mel spectrogram about the snippet's middle; `sound` as in `side.sound_options`). limit:
     so many snippets, drawn by `seed`; a larger limit keeps those of a smaller one. view: 0 from the front, 1 left, 2
     right. behaviours: the columns that are read, 14 or `BEHAVIOURS_15`. features, sampling and transform: as in
-    `Segments`; the names of features are modalities too, and take precedence.
+    `Segments`; the names of features (by sample, as 00042, or by recording, as 07) are modalities too, and take
+    precedence. A recording's are of all who sit in it: those of one person are kept by sample.
 
-    annotations: DataFrame, a row a clip. classes: {"behaviour": 14}. targets: {"behaviour": float32 0/1 (n, 14)}.
-    groups: n participants, as "07-2" (recording and seat). subsets: {name: bool tensor (n,)}: all, and with_sound and
-    without_sound where some recordings lack it. counts: frame times clamped to their clip, clips without sound, and
-    those whose sound was too short ("padded sound").
+    annotations: DataFrame, a row a clip. names: those of the classes. classes: {"behaviour": 14}. targets:
+    {"behaviour": float32 0/1 (n, 14)}. groups: n participants, as "07-2" (recording and seat). subsets: {name: bool
+    tensor (n,)}: all, and with_sound and without_sound where some recordings lack it. counts: frame times clamped
+    to their clip, clips without sound, those that their recording's sound reaches in part ("padded sound") or not at
+    all ("no sound there": without it, too).
     Choice: no subset of rare behaviours: average precision is a matter of classes, and is reported for each.
 
     Errors: FileNotFoundError for a missing folder, list or clip (how many, and which first); AnnotationError for rows
@@ -86,6 +88,7 @@ class MpiiGroupInteraction(Segments):
         self.split, self.frames, self.size, self.view = split, frames, size, view
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.behaviours = tuple(modalities), tuple(behaviours)
+        self.names = list(self.behaviours)
         self.sound = sound_options(sound)
         self.root, self.folder = _located(root, f"{SPLITS[split]}_samples.csv")
         self.counts: Counter = Counter()
@@ -110,7 +113,7 @@ class MpiiGroupInteraction(Segments):
             video=self._video(index, 1, generator),
             side=self.sides(index),
             target={head: values[index] for head, values in self.targets.items()},
-            id=f"{self.annotations.sample_id[index]:05d}",
+            id=self.feature_key(index)[0],
             group=self.groups[index],
         )
 
@@ -131,8 +134,8 @@ class MpiiGroupInteraction(Segments):
             videos[index] = video
         return videos
 
-    def lacking(self, name: str) -> str:
-        """What to say where no clip of the split has a modality."""
+    def nowhere(self, name: str) -> str:
+        """What to say where no recording of the split has a modality that is computed."""
         return (
             f"no recording of the {self.split} split has {name}: there is no {self.root}/data/<recording>/{SOUNDS[0]} "
             "whose folder ends with one of their numbers; leave the modality out or add the files"
@@ -196,13 +199,15 @@ class MpiiGroupInteraction(Segments):
         times = self.times(0.0, (row.end_time - row.start_time) / 1000, oversample, generator)
         return self.shown(read_frames(self._paths[index], times, self.size, counts=self.counts), generator)
 
-    def side_tokens(self, name: str, index: int) -> Tensor | None:
-        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in self.known:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+    def feature_key(self, index: int) -> tuple[str, str, float, float]:
+        """Number of the sample (00042), of the recording (07), and the snippet's start and stop there in seconds."""
+        rows = self.annotations
+        start, stop = rows.start_time[index] / 1000, rows.end_time[index] / 1000
+        return f"{rows.sample_id[index]:05d}", f"{rows.rec_no[index]:02d}", start, stop
+
+    def computed(self, name: str, index: int) -> Tensor | None:
+        """As `side_tokens`, of a modality that is made of the recordings: float32 (L, d), or None."""
         row = self.annotations.iloc[index]
-        if name in self.features:
-            return self.features[name].tokens(f"{self.annotations.sample_id[index]:05d}")
         path = self._sounds.get(int(row.rec_no))
         start, stop = row.start_time / 1000, row.end_time / 1000
         return None if path is None else audio_tokens(path, start, stop, self.sound, counts=self.counts)

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from cm3t.data.clip import Clip
-from cm3t.data.features import Features, open_features
+from cm3t.data.features import Features, nothing_of, open_features
 from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
 
 TENTH = "tenth"  # a value of `tune`: those that the data set lists, and where it lists none every tenth
@@ -23,11 +23,13 @@ Transform = Callable[[Tensor, np.random.Generator], Tensor]
 class Segments:
     """A list of `Clip`s over `annotations`, a table with a row a clip.
 
-    A reader gives clip(index, generator), side_tokens(name, index), its table, modalities and counts.
+    A reader gives clip(index, generator), computed(name, index), feature_key(index), its table, the modalities that it
+    knows, those of a clip, and counts.
     sampling: "segments", or "dense" for frames `step` seconds apart (see `sampling`). transform: video uint8
     (3, T, H, W) and a numpy generator -> the same, or words of `transforms`, for clips read with a generator.
     features: {name: file or folder, or what `features.open_features` gave}, in the place of modalities or beside them;
-    a pair of a place and options of `open_features` is opened with these.
+    a pair of a place and options of `open_features` is opened with these. Features go by the clip's id, or else by its
+    recording's, cut by time: each reader says what that is called.
     """
 
     sampling, step, transform = SAMPLINGS[0], STEP, None
@@ -89,6 +91,28 @@ class Segments:
         self.counts.update(f"without {name}" for name, tokens in side.items() if tokens is None)
         return {name: tokens for name, tokens in side.items() if tokens is not None}
 
+    def side_tokens(self, name: str, index: int) -> Tensor | None:
+        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
+        if name not in self.known:
+            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+        source = self.source(name)
+        return self.computed(name, index) if source is None else source.tokens(*self.feature_key(index))
+
+    def source(self, name: str) -> Features | None:
+        """The features that take a modality's place; None for one that is computed."""
+        return self.features.get(name)
+
+    def computed(self, name: str, index: int) -> Tensor | None:
+        """As `side_tokens`, of a modality that is made of the recordings."""
+        raise NotImplementedError
+
+    def feature_key(self, index: int) -> tuple:
+        """What a clip's features go by: its id, its recording's, start and stop there; see `features.Features.tokens`.
+
+        Without features, nothing asks for it.
+        """
+        raise NotImplementedError
+
     def decode_side(self, name: str) -> tuple[Tensor, Tensor]:
         """One modality of all clips: float32 (n, L, d), and bool (n,), False (and zeros) where a clip has none.
 
@@ -111,6 +135,18 @@ class Segments:
 
     def lacking(self, name: str) -> str:
         """What to say where no clip of the split has a modality."""
+        source = self.source(name)
+        if source is not None:
+            return nothing_of(source.path, self.split, *self.feature_key(0)[:2])
+        if name == "audio" and self.counts["no sound there"]:
+            return (
+                f"no sound track of the {self.split} split reaches its clip: each ends before it, begins after it, or "
+                "is not there; are the clips' times counted from the track's beginning?"
+            )
+        return self.nowhere(name)
+
+    def nowhere(self, name: str) -> str:
+        """As `lacking`, of a modality that could have been computed."""
         return f"no recording of {self.root} ({self.split}) has {name}; leave the modality out"
 
     def gathered(self, recording: str, read: Callable[[object, object], list[np.ndarray]]) -> Tensor:

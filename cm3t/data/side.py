@@ -44,11 +44,12 @@ def audio_tokens(
     *,
     counts: Counter | None = None,
 ) -> Tensor | None:
-    """Log-mel spectrogram about the middle of a segment, or None where the recording has no sound track.
+    """Log-mel spectrogram about the middle of a segment, or None where the recording has no sound there.
 
     Shapes: start, stop in seconds -> float32 (L, mels); L depends on `sound` alone, not on the segment's length.
     sound: seconds (the length), rate and any other argument of `log_mel`; or a word of `sound_options`.
-    Where the track does not reach, there is silence, counted in counts["padded sound"]. Errors: as `read_sound`.
+    Where the track reaches a part of it, the rest is silence, counted in counts["padded sound"]; where it reaches
+    nothing of it, there are no tokens, counted in counts["no sound there"]. Errors: as `read_sound`.
     """
     options = sound_options(sound)
     window = _window(start, stop, options.pop("seconds"))
@@ -67,7 +68,7 @@ def archived_audio_tokens(
 ) -> Tensor | None:
     """As `audio_tokens`, out of EPIC-KITCHENS-100_audio.hdf5: one dataset of 24 kHz samples for each video id.
 
-    None where the archive does not hold the recording. Errors: ImportError without h5py; FileNotFoundError;
+    None, too, where the archive does not hold the recording. Errors: ImportError without h5py; FileNotFoundError;
     MediaError for a file that is no such archive.
     """
     options = sound_options(sound)
@@ -81,9 +82,10 @@ def archived_audio_tokens(
     whole = np.issubdtype(part.dtype, np.integer)  # as the samples of a WAV file, or already -1..1
     part = part.astype(np.float32) / (np.iinfo(part.dtype).max + 1 if whole else 1)
     wave = placed(part.ravel(), max(0, low) - low, length, ARCHIVE_RATE // 50, counts)
-    return log_mel(
-        _resampled(wave, ARCHIVE_RATE, round(options["rate"]))[: round(seconds * options["rate"])], **options
-    )
+    if wave is None:
+        return None
+    wave = _resampled(wave, ARCHIVE_RATE, round(options["rate"]))
+    return log_mel(wave[: round(seconds * options["rate"])], **options)
 
 
 def _window(start: float, stop: float, seconds: float) -> tuple[float, float]:

@@ -53,8 +53,9 @@ class Udiva(Segments):
     and are spread evenly, at most `windows` of a task. frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: of "audio" (log-mel (400, 128) of the window; `sound` are its settings) and "transcript" (a token an
     utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), "landmarks" (a
-    token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features`, which take
-    precedence; features, sampling and transform: as in `Segments`.
+    token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features` (by the
+    clip's id, as 000001_talk_01_0, or by session and camera, as 000001_FC1_T), which take precedence; features,
+    sampling and transform: as in `Segments`.
     Where a task has no SRT file but plain text, an utterance a line, all that the participant says in the task belongs
     to each of its clips. Choice: the text has no times; a guess of them would give a clip what others say.
 
@@ -139,8 +140,8 @@ class Udiva(Segments):
 
         return self.gathered("path", read)
 
-    def lacking(self, name: str) -> str:
-        """What to say where no clip of the split has a modality."""
+    def nowhere(self, name: str) -> str:
+        """What to say where no session of the split has a modality that is computed."""
         return f"no session of {self.folder} has {name}; leave the modality out"
 
     @cached_property
@@ -242,13 +243,14 @@ class Udiva(Segments):
                 raise TranscriptError(f"{path}: no line tells who speaks; begin each with PART.1: or PART.2:")
             self._transcripts[session, task] = found
 
-    def side_tokens(self, name: str, index: int) -> Tensor | None:
-        """One modality of one clip: float32 (L, d), or None where it has none. Errors: as `decode_side`."""
-        if name not in self.known:
-            raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
+    def feature_key(self, index: int) -> tuple[str, str, float, float]:
+        """The clip's id, the session's recording by its camera (000001_FC1_T), and start and stop there in seconds."""
         row = self.annotations.iloc[index]
-        if name in self.features:
-            return self.features[name].tokens(row.id)
+        return row.id, f"{row.session}_{Path(row.path).stem}", row.start, row.stop
+
+    def computed(self, name: str, index: int) -> Tensor | None:
+        """As `side_tokens`, of a modality that is made of the recordings: float32 (L, d), or None."""
+        row = self.annotations.iloc[index]
         if name == "transcript" and not self._transcripts:
             self._read_transcripts()
         if name == "audio":

@@ -44,7 +44,8 @@ def check_modalities(config: RunConfig, folder: Path) -> None:
     sets, read = open_sets(config), {}
     for split in ("train", "tune", config.score_split):
         read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
-    side, present = ({name: found[i] for name, found in read["train"].items()} for i in (0, 1))
+    side = {name: own.tokens for name, own in read["train"].items()}
+    present = {name: own.present for name, own in read["train"].items()}
     with torch.random.fork_rng():
         model = build(config, sets["train"], ClipSet(torch.empty(0), {}, {}, side, present))
     steps.initialise(model, steps.init_files(config, folder))

@@ -202,9 +202,8 @@ def epoch_line(history: list[dict], epochs: int, task: Task = TASKS["actions"]) 
     """One line on the newest epoch: loss, the task's scores on `tune`, seconds, and the time left."""
     row = history[-1]
     left = (epochs - row["epoch"]) * sum(r["seconds"] for r in history) / len(history)
-    shown = {name: row["tune"][name] for name in task.shown if row["tune"].get(name) is not None}
-    scores = "  ".join(f"{name.removesuffix('_top1')} {score:.{task.digits}f}" for name, score in shown.items())
-    scores = f"  tune {scores}{task.unit}" if scores else ""
+    scores = task.line(row["tune"])
+    scores = f"  tune {scores}" if scores else ""
     return (
         f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:.3f}{scores}  "
         f"{row['seconds']:.1f} s, {duration(left)} left"

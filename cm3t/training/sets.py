@@ -7,17 +7,19 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cm3t import backbones
@@ -34,6 +36,18 @@ CHUNK = 4096  # clips whose tokens are looked at together
 
 class AbsentModality(LookupError):
     """No clip of a split has the modality."""
+
+
+class SideTokens(NamedTuple):
+    """One modality of all clips: tokens float32 (n, L, d), present and unreadable bool (n,).
+
+    counts: what the data set counted as they were made, {what: how often}: sound that was padded, say.
+    """
+
+    tokens: Tensor
+    present: Tensor
+    unreadable: Tensor
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -164,8 +178,8 @@ def decode(data, side: tuple[str, ...] = (), workers: int | None = None) -> Clip
         video=_video(data) if workers is None else _stream(data, workers),
         target=target,
         subsets=data.subsets,
-        side={name: tokens for name, (tokens, _) in found.items()},
-        present={name: present for name, (_, present) in found.items()},
+        side={name: own.tokens for name, own in found.items()},
+        present={name: own.present for name, own in found.items()},
         groups=_groups(data),
         task=task_of(data).name,
         pairs=getattr(data, "pairs", None),
@@ -209,8 +223,8 @@ def _named(data, clip: int) -> str:
 
 
 @lru_cache(maxsize=48)
-def side_tokens(data, name: str, workers: int | None = None) -> tuple[Tensor, Tensor]:
-    """One modality of all clips, checked: float32 (n, L, d) and bool (n,). From the disk where it was made before.
+def side_tokens(data, name: str, workers: int | None = None) -> SideTokens:
+    """One modality of all clips, checked. From the disk where it was made before.
 
     With `workers` it is read by so many processes, a clip that cannot be read goes without it, and what lies on the
     disk is mapped into memory, from where the system may drop it: sound of EPIC-KITCHENS-100 is 14 GB.
@@ -220,21 +234,32 @@ def side_tokens(data, name: str, workers: int | None = None) -> tuple[Tensor, Te
     if found is None:
         found = _decoded(data, name, workers)
         if path:
-            _write(path, *found)
+            _write(path, found)
             found = found if workers is None else _read(path) or found
-    elif found[2].any():
-        said = f"{name} of {int(found[2].sum())} clips of the {data.split} split could not be read when it was made"
+    elif unreadable := int(found.unreadable.sum()):
+        said = f"{name} of {unreadable} clips of the {data.split} split could not be read when it was made"
         warnings.warn(f"{said}: absent from these clips; delete {path} to try again", UnreadableWarning, stacklevel=2)
-    tokens, present, _ = found
-    bad = present & ~torch.cat([part.isfinite().flatten(1).all(1) for part in tokens.split(CHUNK)])
+    bad = found.present & ~torch.cat([part.isfinite().flatten(1).all(1) for part in found.tokens.split(CHUNK)])
     if bad.any():
         first = _named(data, int(bad.nonzero()[0]))
         raise ValueError(f"{name} of {int(bad.sum())} clips holds values that are no numbers; the first is {first}")
-    return tokens, present
+    return found
 
 
-def _decoded(data, name: str, workers: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, which clips have them, and which could not be read."""
+def side_counts(data, name: str, workers: int | None = None) -> dict[str, int]:
+    """What happened as a modality was made, {what: how often}: clips without it, unreadable ones, padded sound, .."""
+    found = side_tokens(data, name, workers)
+    lacking = {f"without {name}": int((~found.present & ~found.unreadable).sum())}
+    counts = lacking | {"unreadable": int(found.unreadable.sum())} | dict(found.counts)
+    return {what: count for what, count in counts.items() if count}
+
+
+def _decoded(data, name: str, workers: int | None) -> SideTokens:
+    """A modality, made anew. What is counted then goes with it, not into the data set's own counts: who reads it from
+    the disk shall know as much.
+    """
+    counts = getattr(data, "counts", Counter())
+    before = Counter(counts)
     absent = f"no clip of the {getattr(data, 'split', 'opened')} split has {name}"
     try:
         if workers is None:
@@ -248,7 +273,10 @@ def _decoded(data, name: str, workers: int | None) -> tuple[Tensor, Tensor, Tens
         raise AbsentModality(f"{absent}: {error}") from error
     if not present.any():
         raise AbsentModality(f"{absent}; leave the modality out")
-    return tokens, present, unreadable
+    gained = dict(Counter(counts) - before)
+    counts.clear()
+    counts.update(before)
+    return SideTokens(tokens, present, unreadable, gained)
 
 
 def _cache_path(data, name: str) -> Path | None:
@@ -273,20 +301,26 @@ def _readers() -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[Tensor, Tensor, Tensor] | None:
-    """What `_write` left, or None: a file that cannot be read is as good as none."""
+def _read(path: Path) -> SideTokens | None:
+    """What `_write` left, or None: a file that cannot be read is as good as none. One of before there were counts has
+    none.
+    """
     try:
-        found = load_file(path)
-        return found["tokens"], found["present"], found.get("unreadable", torch.zeros_like(found["present"]))
-    except (OSError, SafetensorError, KeyError):
+        with safe_open(path, "pt") as file:
+            counts = json.loads((file.metadata() or {}).get("counts", "{}"))
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        unreadable = found.get("unreadable", torch.zeros_like(found["present"]))
+        return SideTokens(found["tokens"], found["present"], unreadable, counts)
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
 
 
-def _write(path: Path, tokens: Tensor, present: Tensor, unreadable: Tensor) -> None:
+def _write(path: Path, found: SideTokens) -> None:
     """Keep tokens for the next process, whole or not at all. A full disk costs time then, nothing else."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"tokens": tokens.contiguous(), "present": present.contiguous(), "unreadable": unreadable}, partial)
+        tensors = {name: getattr(found, name).contiguous() for name in ("tokens", "present", "unreadable")}
+        save_file(tensors, partial, {"counts": json.dumps(found.counts)})
         os.replace(partial, path)
     partial.unlink(missing_ok=True)

@@ -73,11 +73,11 @@ def _pictures(data) -> Tensor:
 def clips_of(data, design: Design) -> ClipSet:
     """The clips of an opened split as a probe is given them: video (n, 3, [8,] h, w), or (n, 0) if it sees nothing."""
     found = {name: side_tokens(data, name) for name in design.side}
-    side = {name: pooled_sound(tokens) if name == "audio" else tokens for name, (tokens, _) in found.items()}
+    side = {name: pooled_sound(own.tokens) if name == "audio" else own.tokens for name, own in found.items()}
     video = torch.empty(len(data), 0) if design.pictures is None else _pictures(data)
     if design.pictures is Frame:
         video = video[:, :, video.shape[2] // 2]
-    present = {name: there for name, (_, there) in found.items()}
+    present = {name: own.present for name, own in found.items()}
     clips = ClipSet(video, data.targets, data.subsets, side, present, task=task_of(data).name)
     return shuffled(clips, *design.side) if design.exchanged else clips
 
