@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cm3t import bench, pairs
+from cm3t.config import records_dir
 from cm3t.model import create
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -160,6 +161,17 @@ def test_each_part_network_and_clip_has_a_record_of_its_own(tmp_path, monkeypatc
         for clip in ((8, 224, 224), (32, 224, 224))
     }
     assert len(names) == 8 and "speed-cpu-video_swin_b-32x224x224-models.json" in names
+
+
+MISSED: set[str] = set()  # aims that the committed records miss; page 06 shows them as missed
+
+
+def test_the_committed_measurements_reach_their_aims_but_for_those_named():
+    """Of a machine at rest, at full size: a new record that falls below an aim is seen here, and named or mended."""
+    rows = [row for path in records_dir("bench").glob("speed-*.json") for row in json.loads(path.read_text())["ratios"]]
+    aimed = [row for row in rows if row["target"]]
+    assert len(aimed) >= 12
+    assert {f"{row['what']}: {row['measure']}" for row in aimed if row["ratio"] < row["target"]} == MISSED
 
 
 def test_a_ratio_says_what_it_compares():
