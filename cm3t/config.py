@@ -103,6 +103,7 @@ class RunConfig:
     init: str | None = None
     backbone: str = "video_swin_mini"
     weights: str | None = "default"
+    weights_clip: tuple[int, ...] | None = None
     seed: int = 0
     profile: str = "smoke"
     epochs: int = 0
@@ -179,6 +180,8 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     config = RunConfig(**values)
     if config.gap and config.data not in FILMED_AGAIN:
         raise ConfigError(f"gap={config.gap}: {config.data} was filmed once; {', '.join(FILMED_AGAIN)} has gap levels")
+    if config.weights_clip is not None and (len(config.weights_clip) != 3 or min(config.weights_clip) < 1):
+        raise ConfigError(f"weights_clip={config.weights_clip}: give frames, height and width in pixels: 32,224,224")
     _check_switches(config)
     _check_side(config, config.plugins)  # parsing raises where method and overrides do not agree
     return config
@@ -279,7 +282,7 @@ def _fill(values: dict) -> None:
     if "audio" in values["side"]:
         values["sound"] = values["sound"] or SOUNDS.get(values["data"])
     if values["caa_stages"] is not None:
-        values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
+        values["caa_stages"] = tuple(sorted(values["caa_stages"]))
     if not values["lr"]:
         values["lr"] = tuned_lr(values, released())
 

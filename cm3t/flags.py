@@ -21,6 +21,7 @@ HELP = {
         "backbone": "the network that the plugins are attached to",
         "weights": "of the backbone: default (the shipped ones; of a full-size backbone its published ones), the name "
         "of published ones (kinetics400), a file or folder, the hub's org/name, timm's arch.tag, or none (random)",
+        "weights_clip": "T,H,W in pixels of the clips that a weights file was trained on, where loading asks for it",
         "seed": "of weights, clips and their order",
         "profile": "how much evidence to gather: it fills in what is left out",
         "study": "who asked for the run: a notebook's number, or a word of yours",

@@ -290,6 +290,7 @@ def create(
     weights: str | Path | None = _NotGiven(),  # noqa: B008
     head_dropout: float = 0.0,
     clip: tuple[int, int, int] | None = None,
+    weights_clip: tuple[int, int, int] | None = None,
     **overrides,
 ) -> CM3T:
     """A CM3T model by names: `create("video_swin_b", method="mhva+pt", heads={"verb": 97, "noun": 300})`.
@@ -298,8 +299,9 @@ def create(
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
     caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
-    embeddings are made for it, interpolated where weights bring their own. What a load did,
-    `model.backbone.loaded` tells, and `model.summary()` where it was more than a copy.
+    embeddings are made for it, interpolated where weights bring their own; `weights_clip` is (T, H, W) of the clips
+    that a file was trained on, where `cm3t.backbone` asks for it. What a load did, `model.backbone.loaded` tells, and
+    `model.summary()` where it was more than a copy.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 
@@ -318,8 +320,8 @@ def create(
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
     given = not isinstance(weights, _NotGiven)
-    loads = given and chosen.trains != "scratch"
-    frozen = backbones.backbone(backbone, weights=weights if loads else None, clip=clip)
+    loads = {} if chosen.trains == "scratch" else {"weights": weights if given else None, "weights_clip": weights_clip}
+    frozen = backbones.backbone(backbone, clip=clip, **loads)
     if not given and chosen.trains != "scratch" and not next(frozen.parameters()).is_meta:
         warnings.warn(
             f"{backbone} has random weights, for none were given; {weights_file.remedy(backbone)}, "

@@ -101,7 +101,8 @@ def backbone(
     tell theirs, and are taken to have the backbone's usual one.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
     `weights_clip` is (T, H, W) of the clips that a file of position embeddings was trained on, where it is neither the
-    published one's nor the model's: their number alone does not tell it.
+    published one's nor the model's, and no config.json of Hugging Face's lies beside it: their number alone does not
+    tell it.
     Raises ValueError for an unknown name, listing the known ones, and for a clip or a number of classes that cannot be;
     WeightsError for weights that do not fit, before any download where timm's name says that they are of another
     network.

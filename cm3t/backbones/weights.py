@@ -15,7 +15,8 @@ from torch import nn
 from cm3t.backbones import names
 from cm3t.backbones.fitting import clips_of
 from cm3t.backbones.formats import translate, widen
-from cm3t.backbones.opening import WeightsError, opened
+from cm3t.backbones.opening import WeightsError, clip_beside, opened
+from cm3t.backbones.positions import Grid
 from cm3t.backbones.report import Report
 from cm3t.coerce import nearest
 from cm3t.words import kind_of
@@ -139,11 +140,11 @@ def load(
     """Load a checkpoint of any known layout into a backbone, strictly; returns what was mapped, dropped, interpolated.
 
     A headless model drops a file's head; a model with a head needs a head of its size in the file. `native` is the clip
-    (T, H, W) that published weights were made for, `told` the clip of this very file, where it is known. Raises
-    WeightsError that says of what size file and model are, with the first keys that do not fit, and for weights that
-    are integers or not finite.
+    (T, H, W) that published weights were made for, `told` the clip of this very file, where it is known; a config.json
+    of Hugging Face's beside the file takes the place of `native`. Raises WeightsError that says of what size file and
+    model are, with the first keys that do not fit, and for weights that are integers or not finite.
     """
-    tensors = opened(path)[0]
+    tensors, native = opened(path)[0], clip_beside(path) or native
     try:
         state, report = translate(tensors, model, native, told)
     except ValueError as error:
@@ -152,7 +153,7 @@ def load(
     if differ := misfits(own, state):
         more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
         where = f"{path} ({report.layout} layout) does not fit {model.name}, {len(differ)} keys"
-        lines = [f"{where}: {_why(model, own, state, report)}", *sorted(differ)[:LISTED], *more]
+        lines = [f"{where}: {_why(model, own, state, report, native)}", *sorted(differ)[:LISTED], *more]
         raise WeightsError("\n  ".join(lines))
     for key, value in state.items():
         if own[key].is_floating_point() and not value.is_floating_point():
@@ -168,7 +169,7 @@ def load(
     return report
 
 
-def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
+def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report, native: Grid | None) -> str:
     """Why a file does not fit: a layout that is not read, another head, clip or size; with the remedy."""
     if report.layout in UNREAD:
         return f"such files are not read; {UNREAD[report.layout]}"
@@ -189,7 +190,7 @@ def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
     if len(wrong) == 1 and "pos_embed" in state and state["pos_embed"].ndim == 3:
         rows = state["pos_embed"].shape[1] - own["pos_embed"].shape[1] + places
     if rows > 0 and rows != places:
-        clips = [f"weights_clip={clip}" for clip in clips_of(rows, model)]
+        clips = [f"weights_clip={clip}" for clip in clips_of(rows, model, native)]
         return (
             f"the file has {rows} positions, the model {' x '.join(map(str, model.grid))} of them, and no file tells "
             "its clip; say which it was trained on: "
