@@ -257,7 +257,7 @@ def _check_side(config: RunConfig, method: Method) -> None:
 
 
 def _fill_paper(values: dict) -> None:
-    """Data, backbone and workers where they were not given, and the weights of full-size backbones."""
+    """Data, backbone and workers where they were not given, and the name of the weights that "default" means."""
     profile = PROFILES[values["profile"]]
     for name in ("data", "backbone"):
         values[name] = values.get(name) or getattr(profile, name) or default_of(name)

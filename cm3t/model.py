@@ -271,7 +271,7 @@ class CM3T(Stages, Saving, nn.Module):
         own = ((name, p) for name, p in self.named_parameters() if not name.startswith("backbone."))
         heads = sum(p.numel() for name, p in own if in_a_head(name))
         loaded = self.backbone.loaded
-        said = loaded.line() if loaded and not loaded.plain else ""
+        said = loaded.line() if loaded and (loaded.unusual or not loaded.plain) else ""
         return Summary(self.backbone.name, self.method.name, parts, heads, parameters, denominator, said)
 
 

@@ -15,6 +15,7 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 import cm3t
 from cm3t import backbones
 from cm3t.backbones import formats, weights
+from cm3t.config import resolve
 from cm3t.dryrun import weights_missing
 
 CLIPS = {
@@ -288,6 +289,14 @@ def test_a_clip_resnet_is_no_clip_vit(tmp_path):
         weights.load(backbones.backbone("clip_mini"), tmp_path / "rn50.st")
 
 
-def test_where_other_weights_ship_the_error_names_them():
-    with pytest.raises(weights.WeightsError, match="no supervised weights ship .*weights='contrastive' .*or make them"):
-        weights.resolve("clip_mini", "default")
+def test_default_is_what_ships_and_the_summary_says_of_which_protocol_it_is():
+    default, named = (weights.resolve("clip_mini", word) for word in ("default", "contrastive"))
+    assert default == named and default.name == "clip_mini-contrastive.safetensors"
+    assert weights.known("clip_mini") == ("default", "contrastive") and weights.known("vivit_mini")[0] == "default"
+    assert resolve(backbone="clip_mini") == resolve(backbone="clip_mini", weights="contrastive")
+    summaries = [str(cm3t.create(name, weights="default").summary()) for name in ("clip_mini", "vivit_mini")]
+    assert "pretrained by the protocol 'contrastive'" in summaries[0] and "weights:" not in summaries[1]
+    with pytest.raises(
+        weights.WeightsError, match=r"no supervised weights ship .*weights='default' \(also: contrastive"
+    ):
+        weights.resolve("clip_mini", "supervised")

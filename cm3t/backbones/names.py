@@ -61,9 +61,14 @@ NAMED = {
 }
 
 
+# What ships for a mini backbone, where it is not the supervised kind (`settings.PAPER_WEIGHTS` too).
+SHIPPED = {"clip_mini": "contrastive"}
+
+
 def called(backbone: str, name: str) -> str:
-    """The published name that "default" means, where a backbone's own do not ship with the package; others as given."""
-    return next(iter(NAMED.get(backbone, {})), name) if name == "default" else name
+    """The name that "default" means: the usual one of the published, or the only one that ships; others as given."""
+    usual = next(iter(NAMED.get(backbone, {})), SHIPPED.get(backbone, name))
+    return usual if name == "default" else name
 
 
 def folder() -> Path:

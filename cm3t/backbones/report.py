@@ -19,6 +19,7 @@ class Report:
     widened       tensors of half precision, read as float32
     narrowed      tensors of double precision, stored as float32
     window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables
+    protocol      by which a file of ours says that it was pretrained: supervised, contrastive
     digest        the first 16 hex digits of the file's sha256
     """
 
@@ -32,12 +33,18 @@ class Report:
     widened: int = 0
     narrowed: int = 0
     window: Grid | None = None
+    protocol: str = ""
     digest: str = ""
 
     @property
     def plain(self) -> bool:
         """Did every tensor go in as it was, but for a classifier and tables that follow from the architecture?"""
         return not (self.strange or self.kept or self.interpolated or self.inflated or self.narrowed)
+
+    @property
+    def unusual(self) -> bool:
+        """Does the file say that it was pretrained otherwise than supervised, which is usual here?"""
+        return self.protocol not in ("", "supervised")
 
     def _parts(self, shown: int) -> list[str]:
         """What happened beside the mapping, a phrase each that names the first few tensors."""
@@ -55,7 +62,8 @@ class Report:
     def line(self) -> str:
         """The same in one line, for a log."""
         widened = [f"{self.widened} of the file's widened to float32"] * bool(self.widened)
-        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *widened, *self._parts(2)])
+        trained = [f"pretrained by the protocol {self.protocol!r}"] * self.unusual
+        return "; ".join([f"{self.layout} layout, {self.mapped} tensors mapped", *trained, *widened, *self._parts(2)])
 
     def brief(self) -> dict:
         """The same for a record; of long lists the first dozen, and how many there are."""

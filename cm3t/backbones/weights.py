@@ -52,7 +52,8 @@ def _shipped_file(name: str, protocol: str) -> Path:
 def known(name: str) -> tuple[str, ...]:
     """The names of weights that a backbone has: those that ship, then the published ones."""
     shipping = [protocol for protocol in PROTOCOLS if _shipped_file(name, protocol).is_file()]
-    return ("default",) * (PROTOCOLS[0] in shipping) + (*shipping, *names.NAMED.get(name, ()))
+    usual = names.SHIPPED.get(name, PROTOCOLS[0])
+    return ("default",) * (usual in shipping) + (*shipping, *names.NAMED.get(name, ()))
 
 
 def remedy(name: str) -> str:
@@ -64,14 +65,14 @@ def remedy(name: str) -> str:
 
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: a published name is its (downloaded) file, all else a path. "default" is the shipped
-    file, or the usual one of the published (`names.called`).
+    file (of clip_mini the contrastive one), or the usual one of the published (`names.called`).
 
     A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
     a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
     loading tells.
 
-    The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
-    where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
+    The mini backbones' own are named by their protocol, supervised or contrastive. Raises WeightsError where nothing of
+    the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
     if not isinstance(weights, str | Path):
         raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
@@ -144,7 +145,8 @@ def load(
     of Hugging Face's beside the file takes the place of `native`. Raises WeightsError that says of what size file and
     model are, with the first keys that do not fit, and for weights that are integers or not finite.
     """
-    tensors, native = opened(path)[0], clip_beside(path) or native
+    tensors, metadata = opened(path)
+    native = clip_beside(path) or native
     try:
         state, report = translate(tensors, model, native, told)
     except ValueError as error:
@@ -165,7 +167,7 @@ def load(
                 f"{path}: {key} has values that are not finite; the file is damaged, or diverged as it was made"
             )
     model.load_state_dict(state)
-    report.digest = digest(path)
+    report.digest, report.protocol = digest(path), json.loads(metadata.get("cm3t", "{}")).get("protocol", "")
     return report
 
 
