@@ -151,11 +151,12 @@ class CM3T(Stages, Saving, nn.Module):
             came = tuple(video.shape[2:])
             if isinstance(error, contract.FixedSizeError) or came == self.clip:
                 raise
-            raise ValueError(
-                f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "
-                "resize or sample them, or build a model for them: create(..., clip=(T, H, W)), of a wrapped network "
-                "CM3T(wrapped, ..., clip=(T, H, W))"
-            ) from error
+            remedy = "resize or sample them"
+            if attach.could_take(self.backbone, self.method.adapter, came):
+                remedy += f", or build a model for them: create(..., clip={came}), of a wrapped network "
+                remedy += f"CM3T(wrapped, ..., clip={came})"
+            built = f"The model was built for clips of (T, H, W) = {self.clip}, these are {came}"
+            raise ValueError(f"{error}. {built}: {remedy}") from error
 
     def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
         """The walk itself, (B, 3, T, H, W) -> (B, D)."""

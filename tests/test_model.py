@@ -222,7 +222,7 @@ def test_a_cut_off_file_and_one_of_bare_tensors_are_refused(tmp_path):
 
 def test_plugins_of_another_method_backbone_or_weights_are_refused_by_name(tmp_path, video):
     path = build("mhva").save_plugins(tmp_path / "plugins.safetensors")
-    remedy = r"the file fits cm3t.create\('tiny', method='mhva', heads={'verb': 5, 'noun': 7}\)"
+    remedy = r"the file fits cm3t.CM3T\(BACKBONE, 'mhva', {'verb': 5, 'noun': 7}\) on your BACKBONE 'tiny'"
     with pytest.raises(WeightsError, match=f'(?s)method is "mhva" in the file, "mhva.pt" here.*{remedy}'):
         build("mhva+pt").load_plugins(path)
     with pytest.raises(WeightsError, match='adapter.input is "norm" in the file, "raw" here'):
@@ -327,11 +327,28 @@ def test_heads_that_are_none_are_refused_with_an_example(heads, kind, words):
         CM3T(tiny(), "linear", heads)
 
 
+BUILT = r"built for clips of \(T, H, W\) = \(4, 24, 24\), these are .*: resize or sample them"
+
+
 def test_a_clip_that_does_not_fit_is_told_what_the_model_was_built_for(video):
-    built = r"built for clips of \(T, H, W\) = \(4, 24, 24\), these are \(4, 28, 28\).*create\(..., clip=\(T, H, W\)\)"
-    with pytest.raises(ValueError, match="cells=2 does not divide the 7 x 7 token map.*" + built):
+    remedy = r", or build a model for them: create\(..., clip=\(4, 28, 28\)\), of a wrapped .*clip=\(4, 28, 28\)\)$"
+    with pytest.raises(ValueError, match="cells=2 does not divide the 7 x 7 token map.*" + BUILT + remedy):
         build("mhva")(torch.zeros(1, 3, 4, 28, 28))
-    assert CM3T(tiny(), "mhva", HEADS, clip=(4, 32, 32))(torch.zeros(1, 3, 4, 32, 32))["noun"].shape == (1, 7)
+    for size in (28, 32):  # and so it is: 7 x 7 merges to 4 x 4
+        video = torch.zeros(1, 3, 4, size, size)
+        assert CM3T(tiny(), "mhva", HEADS, clip=(4, size, size))(video)["noun"].shape == (1, 7)
     with pytest.raises(ValueError, match="channel-last") as error:  # no clip at all: the remedy is another
         build("mhva")(video.movedim(1, -1))
     assert "built for" not in str(error.value)
+
+
+def test_where_no_model_could_be_built_for_a_clip_none_is_proposed():
+    with pytest.raises(ValueError, match="cells=3 does not divide the 4 x 4 token map.*" + BUILT + "$"):
+        build("mhva", cells=3)(torch.zeros(1, 3, 4, 16, 16))  # maps of 4, 2 and 1
+    vivit = cm3t.create("vivit_mini", method="mhva", heads=HEADS, weights=None)
+    for clip in ((7, 96, 96), (8, 100, 96), (0, 96, 96)):
+        with pytest.raises(ValueError, match=r"does not divide into patches.* these are .*: resize or sample them$"):
+            vivit(torch.zeros(1, 3, *clip))
+    eight = CM3T(tiny(), parse_method("mhva", preset="eight"), HEADS)
+    with pytest.raises(ValueError, match="time_cells=2 does not divide the 1 frames.*" + BUILT + "$"):
+        eight(torch.zeros(1, 3, 2, 24, 24))

@@ -124,7 +124,8 @@ def _reason(model: nn.Module) -> str:
     if reason := _KINDS.get(type(model).__name__):
         return f"; {reason}"
     if type(model).__module__.startswith("torchvision."):
-        return "; take timm's network of the kind: timm.create_model('swin_tiny_patch4_window7_224', pretrained=True)"
+        like = "swin_tiny_patch4_window7_224" if "Swin" in type(model).__name__ else "vit_base_patch16_224"
+        return f"; take timm's network of the kind: timm.create_model({like!r}, pretrained=True)"
     if isinstance(model, VisionTransformer | SwinTransformer):
         return "; it is a subclass, and what its own code does would be lost"
     for block in getattr(model, "blocks", ()):
