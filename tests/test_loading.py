@@ -160,6 +160,51 @@ def test_a_classifier_without_a_bias_is_named_as_such(tmp_path):
         weights.load(vivit(classes=7), tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("before, told", [("model.",) * 2, ("model.backbone.", "model."), ("net.encoder.",) * 2])
+def test_a_prefix_of_all_names_is_taken_off_and_said_so(tmp_path, before, told):
+    """A `backbone.` alone is the way of self-supervised files, and known."""
+    whole, path = vivit(classes=5), tmp_path / "lightning.ckpt"
+    state = {f"{before}{key}": value for key, value in whole.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.4.0", "epoch": 3}, path)
+    model = vivit(classes=None)
+    report = weights.load(model, path)
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, whole.blocks[1].mlp.fc1.weight)
+    assert report.prefix == told and not report.plain
+    assert f"the prefix {told!r} of all names taken off" in str(report)
+    assert report.dropped == [f"{before}head.weight", f"{before}head.bias"]
+
+
+def test_a_prefix_before_another_layout_or_one_that_is_not_shared(tmp_path):
+    save_file({f"model.{k}": v for k, v in as_official(swin().state_dict()).items()}, tmp_path / "swin.safetensors")
+    report = weights.load(swin(), tmp_path / "swin.safetensors")
+    assert (report.layout, report.prefix) == ("official Swin", "model.")
+    own = weights.load(swin(), save(swin().state_dict(), tmp_path / "own.safetensors"))
+    assert own.plain and not own.prefix
+    state = {f"model.{k}": v for k, v in vivit(classes=None).state_dict().items()} | {"loss.weight": torch.zeros(3)}
+    with pytest.raises(weights.WeightsError, match="unexpected key model.norm.weight") as error:
+        weights.load(vivit(classes=None), save(state, tmp_path / "beside.safetensors"))
+    assert "missing key blocks.0.attn.proj.bias" in str(error.value)
+
+
+def save(state, path):
+    """A file of a state, which holds its index tables too."""
+    torch.save(state, path)
+    return path
+
+
+def test_of_keys_that_do_not_fit_some_of_each_kind_are_listed(tmp_path):
+    own = vivit(classes=None).state_dict()
+    state = {f"strange.{key}": value for key, value in own.items() if not key.startswith("blocks.0")}
+    state |= {key: value for key, value in own.items() if key.startswith("blocks.0.attn")}
+    state |= {"norm.weight": torch.zeros(7), "norm.bias": torch.zeros(7)}
+    with pytest.raises(weights.WeightsError) as error:
+        weights.load(vivit(classes=None), save(state, tmp_path / "w.pth"))
+    lines = str(error.value).splitlines()[1:]
+    kinds = [sum(word in line for line in lines) for word in ("has shape", "missing key", "unexpected key strange.")]
+    assert kinds == [2, 4, 4] and lines[-1].startswith("  and ")
+    assert f"unexpected key {next(iter(state))}" in str(error.value)
+
+
 def test_hugging_faces_clip_is_named_as_such(tmp_path):
     save_file({"vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4)}, tmp_path / "w.safetensors")
     words = "Hugging Face CLIP layout.*such files are not read; take timm's file or OpenAI's own"

@@ -10,6 +10,7 @@ class Report:
     """What became of a checkpoint on its way into a backbone; `print` it, or `line()` of it.
 
     layout        whose names the file has
+    prefix        what stood before every name of the file, and was taken off
     mapped        tensors that went in
     dropped       the file's keys that have no place here (a head, a text tower, tables that the architecture tells)
     strange       how many of those are neither of a head nor such tables
@@ -24,6 +25,7 @@ class Report:
     """
 
     layout: str
+    prefix: str = ""
     mapped: int = 0
     dropped: list[str] = field(default_factory=list)
     strange: int = 0
@@ -38,8 +40,9 @@ class Report:
 
     @property
     def plain(self) -> bool:
-        """Did every tensor go in as it was, but for a classifier and tables that follow from the architecture?"""
-        return not (self.strange or self.kept or self.interpolated or self.inflated or self.narrowed)
+        """Did every tensor go in as it was, name included, but for a classifier and tables that need no file?"""
+        changed = self.kept or self.interpolated or self.inflated or self.narrowed
+        return not (self.prefix or self.strange or changed)
 
     @property
     def unusual(self) -> bool:
@@ -48,7 +51,7 @@ class Report:
 
     def _parts(self, shown: int) -> list[str]:
         """What happened beside the mapping, a phrase each that names the first few tensors."""
-        parts = []
+        parts = [f"the prefix {self.prefix!r} of all names taken off"] * bool(self.prefix)
         for name in ("dropped", "kept", "interpolated", "inflated"):
             items = getattr(self, name)
             more = f" and {len(items) - shown} more" if len(items) > shown else ""

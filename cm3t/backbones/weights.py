@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -122,13 +123,26 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Every missing, unexpected and wrongly shaped key of `tensors`, a sentence each; empty where all fit."""
-    differ = [f"missing key {k}" for k in own if k not in tensors]
-    differ += [f"unexpected key {k}" for k in tensors if k not in own]
-    return differ + [
-        f"{k} has shape {tuple(tensors[k].shape)}, the model's is {tuple(own[k].shape)}"
-        for k in own
-        if k in tensors and tensors[k].shape != own[k].shape
+    return [line for kind in _kinds_of_misfits(own, tensors) for line in kind]
+
+
+def _kinds_of_misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Missing keys, unexpected ones in the file's order, and those of tensors of another shape; a sentence each."""
+    wrong = [k for k in own if k in tensors and tensors[k].shape != own[k].shape]
+    return [
+        [f"missing key {k}" for k in own if k not in tensors],
+        [f"unexpected key {k}" for k in tensors if k not in own],
+        [f"{k} has shape {tuple(tensors[k].shape)}, the model's is {tuple(own[k].shape)}" for k in wrong],
     ]
+
+
+def _some_misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """`LISTED` keys that do not fit, of tensors of any shape, some of each kind; and how many more there are."""
+    missing, unexpected, wrong = _kinds_of_misfits(own, tensors)
+    kinds = (sorted(wrong), sorted(missing), unexpected)
+    mixed = [line for row in zip_longest(*kinds) for line in row if line]
+    shown, more = set(mixed[:LISTED]), len(mixed) - LISTED
+    return [line for kind in kinds for line in kind if line in shown] + [f"and {more} more"] * (more > 0)
 
 
 def load(
@@ -153,9 +167,8 @@ def load(
         raise WeightsError(f"{path}: {error}") from error
     own = model.state_dict()
     if differ := misfits(own, state):
-        more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
         where = f"{path} ({report.layout} layout) does not fit {model.name}, {len(differ)} keys"
-        lines = [f"{where}: {_why(model, own, state, report, native)}", *sorted(differ)[:LISTED], *more]
+        lines = [f"{where}: {_why(model, own, state, report, native)}", *_some_misfits(own, state)]
         raise WeightsError("\n  ".join(lines))
     for key, value in state.items():
         if own[key].is_floating_point() and not value.is_floating_point():
