@@ -34,6 +34,8 @@ class CM3T(Stages, Saving, nn.Module):
     heads     classifiers on the pooled features, {name: classes}
     clip      (T, H, W) of the clips to come, if not the backbone's own: it decides where MHVA's cells fit
 
+    Plugins and heads are made in the backbone's precision and on its device.
+
     Paper: Sec. 3.2-3.3, Figure 2. Step 0 of MHVA, AdaptFormer and CAA is the frozen backbone, bit for bit.
     Choice: MHVA has g x g cells where g divides the map's sides, else one (the paper's Swin-B at 224: 2, 2, 2, 1 by
     stage, the last map being a single window). A backbone that is frozen stays in eval mode (`train()` keeps it), and
@@ -73,6 +75,9 @@ class CM3T(Stages, Saving, nn.Module):
             self.adapters = attach.adapters(backbone, self.method.adapter, self.clip)
         if self.method.prefix is not None:
             self.prefixes = attach.prefixes(backbone, self.method.prefix)
+        some = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
+        for part in (self.heads, self.adapters, self.prefixes):
+            part.to(some)  # the backbone's precision, and its device
         # Of side modalities: each one's own plugins, what they share (one or none of the two), and a copy of the heads.
         self.side, self.fusion, self.sequential = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.joint_heads = nn.ModuleDict()
@@ -98,8 +103,9 @@ class CM3T(Stages, Saving, nn.Module):
         present  of each modality True where the sample has it; what stands in the place of others is never read
 
         A modality that is not in `side` is absent from the whole batch; one not in `present` is there in all of it.
-        `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes.
-        Values are not looked at: NaN in a token that is present gives NaN (the readers of `cm3t.data` refuse it).
+        `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes and
+        for a video on another device. Values are not looked at: NaN in a token that is present gives NaN (the readers
+        of `cm3t.data` refuse it).
         """
         heard = self._hear(video, side, present)
         features = F.dropout(self._walk(video, heard), self.head_dropout, self.training)
@@ -133,6 +139,7 @@ class CM3T(Stages, Saving, nn.Module):
     def _hear(self, video: Tensor, side: Mapping | None, present: Mapping | None) -> dict[str, Heard]:
         """The encoded modalities that take part in this batch: none with the plugins disabled."""
         contract.check_layout(video, self.backbone.name, getattr(self.backbone, "patch", None))
+        contract.check_device(video, self.backbone.name, next(self.parameters(), video))
         names = self._listening() if self._enabled else ()
         heard = hear(self.side, names, side, present, video)
         if self._enabled and (unheard := sorted(set(side or ()) - set(names))):

@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import cm3t
+from cm3t import backbones
 from cm3t.assembly.attach import cells_of, map_sides, matched
 from cm3t.backbones.contract import ContractError
 from cm3t.backbones.video_swin import VideoSwin
@@ -282,6 +284,34 @@ def test_byte_videos_and_closed_backbones_are_refused(video):
     with pytest.raises(ContractError, match="block 0 .* prefix tuning cannot open"):
         CM3T(closed, "mhva+pt", HEADS)
     assert len(CM3T(closed, "mhva", HEADS).adapters) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_plugins_are_made_in_the_backbones_precision(dtype, video):
+    video = video.to(dtype)
+    model = CM3T(tiny().to(dtype), "mhva+caa", HEADS).eval()
+    model.add_modality("audio", width=6)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert torch.equal(model.features(video), model.backbone(video))  # step 0, bit for bit
+    side = {"audio": torch.randn(2, 3, 6, dtype=dtype)}
+    assert torch.equal(model.features(video, side), model.backbone(video))
+    out = CM3T(tiny().to(dtype), "mhva+pt", HEADS).eval()(video)["verb"]
+    assert out.dtype == dtype and out.isfinite().all()
+    vit = timm.models.VisionTransformer(img_size=24, patch_size=6, embed_dim=24, depth=2, num_heads=2)
+    wrapped = CM3T(backbones.wrap(vit.to(dtype), frames=4), "mhva+pt", HEADS).eval()
+    assert wrapped(video)["noun"].dtype == dtype
+
+
+def test_a_video_on_another_device_is_refused_with_the_remedy(video):
+    model = build("mhva+caa")
+    model.add_modality("audio", width=6)
+    words = r"tiny: video is on meta, the weights are on cpu; hand in video.to\('cpu'\), or move .*model.to\('meta'\)"
+    for given in ({}, {"side": {"audio": torch.zeros(2, 3, 6)}}):
+        with pytest.raises(TypeError, match=words):
+            model(video.to("meta"), **given)
+    for network in (model.backbone, cm3t.backbone("vivit_mini")):
+        with pytest.raises(TypeError, match="video is on meta, the weights are on cpu"):
+            network(video.to("meta"))
 
 
 def test_with_one_seed_every_method_starts_from_the_same_heads():

@@ -269,6 +269,15 @@ def check_layout(
         )
 
 
+def check_device(video: Tensor, name: str, weights: Tensor) -> None:
+    """Raise TypeError, with the remedy, where a video (B, 3, T, H, W) is on another device than a parameter is."""
+    if video.device != weights.device:
+        raise TypeError(
+            f"{name}: video is on {video.device}, the weights are on {weights.device}; hand in "
+            f"video.to('{weights.device}'), or move the model: model.to('{video.device}')"
+        )
+
+
 def check_video(
     video: Tensor,
     name: str,
@@ -280,9 +289,10 @@ def check_video(
     """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W) that fits.
 
     patch    (t, h, w) pixels a token, by which clips must divide; where they are `padded`, they need one patch at least
-    weights  one of the backbone's parameters: the video must have its precision, unless torch casts by itself
+    weights  one of the backbone's parameters: the video must have its device and, unless torch casts, its precision
     """
     check_layout(video, name, patch, owner="backbone")
+    check_device(video, name, video if weights is None else weights)
     shape = tuple(video.shape)
     if weights is not None and video.dtype != weights.dtype and not torch.is_autocast_enabled(video.device.type):
         own = str(weights.dtype).removeprefix("torch.")
