@@ -1,5 +1,6 @@
 """What a load does to a checkpoint reaches whoever asked for it: other clips, other windows, other precision."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from einops import repeat
 from safetensors.torch import save_file
 from test_parity import lively
-from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, swin, vivit
+from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, image_swin, swin, vivit
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
@@ -52,6 +53,21 @@ def test_the_backbone_that_has_the_files_windows_is_named(tmp_path, monkeypatch)
         model = backbones.backbone("small", weights=tmp_path / "long.safetensors")
     assert model.loaded.window == (4, 3, 3) and len(model.loaded.interpolated) == 4
     assert backbones.backbone("small_ssv2", weights=tmp_path / "long.safetensors").loaded.plain
+
+
+def test_a_swin_of_images_with_other_windows_is_told_as_one_of_videos_is(tmp_path, monkeypatch):
+    """As swin_base_patch4_window12_384 for video_swin_b: tables of 23 x 23 rows are not those of 7 x 7 windows."""
+    spec = dict(make="video_swin:VideoSwin", clip=(4, 24, 24), window=(2, 3, 3), **SWIN)
+    monkeypatch.setitem(backbones._SPECS, "small", spec)
+    for side, windows in ((3, None), (6, (1, 6, 6))):
+        theirs = image_swin(img_size=48, window_size=side, num_classes=5)
+        save_file(theirs.state_dict(), tmp_path / f"{side}.safetensors")
+        expected = pytest.warns(UserWarning, match=r"windows of \(1, 6, 6\), small of \(2, 3, 3\)\. The tables")
+        with expected if windows else nullcontext():
+            loaded = backbones.backbone("small", weights=tmp_path / f"{side}.safetensors").loaded
+        tables = [sum("bias_table" in line for line in lines) for lines in (loaded.interpolated, loaded.inflated)]
+        assert loaded.window == windows and tables == ([4, 0] if windows else [0, 4])
+        assert any(line.startswith("patch_embed.proj.weight") for line in loaded.inflated)
 
 
 def test_a_record_holds_the_first_of_a_long_list_and_its_length():
@@ -246,7 +262,8 @@ def test_the_table_of_an_image_model_is_read_as_one_whatever_its_rows_divide_by(
         made, report = formats.translate(state, model)
         moments = made[key].reshape(7, 25, 2)
         assert torch.equal(moments[0], moments[6]) == image
-        assert report.window == (None if image else (5, 3, 3)) and bool(report.inflated) == image
+        assert report.window == ((1, 8, 8) if image else (5, 3, 3)) and bool(report.inflated) == image
+        assert any(line.startswith(key) for line in report.interpolated)
 
 
 def test_what_is_dropped_of_openais_clip_has_the_files_names():

@@ -35,10 +35,11 @@ def fit(
         old = _table_grid(len(value), spans, image)
         if old is not None:
             fitted = _spread(value, old, spans)
-            if old[0] == 1 < spans[0]:
-                how = report.inflated
-            elif old != spans:
+            inflated = old[0] == 1 < spans[0]
+            if old[1:] != spans[1:] or (old[0] != spans[0] and not inflated):
                 report.window = tuple((n + 1) // 2 for n in old)
+            elif inflated:
+                how = report.inflated
     elif key == "pos_embed" and value.ndim == 3 and value.shape[1] > (extra := own.shape[1] - math.prod(model.grid)):
         old = _position_grid(value.shape[1] - extra, model, image, native, told)
         if old is not None:

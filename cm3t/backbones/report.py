@@ -15,11 +15,12 @@ class Report:
     dropped       the file's keys that have no place here (a head, a text tower, tables that the architecture tells)
     strange       how many of those are neither of a head nor such tables
     kept          parameters the file does not have, left as they start
-    interpolated  what was resampled to another grid, with both shapes
-    inflated      what was spread over time, with both shapes
+    interpolated  what was resampled to another grid, with both shapes; spread over time too, if of an image model
+    inflated      what was spread over time and nothing else, with both shapes
     widened       tensors of half precision, read as float32
     narrowed      tensors of double precision, stored as float32
-    window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables
+    window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables;
+                  T is 1 of an image model
     protocol      by which a file of ours says that it was pretrained: supervised, contrastive
     digest        the first 16 hex digits of the file's sha256
     """
