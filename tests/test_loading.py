@@ -1,5 +1,6 @@
 """What a load does to a checkpoint reaches whoever asked for it: other clips, other windows, other precision."""
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -314,6 +315,34 @@ def test_other_weights_tell_no_normalisation(tmp_path):
     assert backbones.names.pixels_trained_on("vit_b", "default") == usual == ((0.5,) * 3,) * 2
     for weight in (None, "someone/vit", "my.pth", tmp_path):
         assert backbones.names.pixels_trained_on("vit_b", weight) is None
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("clip_b", r"QuickGELU, pixels of mean \(0.481, 0.458, 0.408\) and deviation \(0.269, 0.261, 0.276\)"),
+        ("vit_b", r"pixels of mean \(0.5, 0.5, 0.5\)"),
+    ],
+)
+def test_what_a_file_does_not_tell_is_said_to_be_assumed(tmp_path, monkeypatch, name, words):
+    path = tmp_path / "w.safetensors"
+    path.touch()
+    monkeypatch.setattr(backbones.names, "fetch", lambda *given: path)
+    monkeypatch.setattr(weights, "load", lambda model, path, **clips: formats.Report("timm ViT"))
+    with torch.device("meta"):
+        line = backbones.backbone(name, weights=path).loaded.line()
+        assert re.search(f"; assumed, for the file does not tell: {words}", line)
+        for told in (*backbones.names.NAMED[name], "default"):
+            assert not backbones.backbone(name, weights=told).loaded.assumed
+
+
+def test_a_file_of_ones_own_backbone_and_what_ships_tell_how_they_were_trained(tmp_path):
+    for name in ("video_swin_mini", "clip_mini"):
+        assert not backbones.backbone(name, weights="default").loaded.assumed
+    assert not backbones.backbone("clip_mini", weights=weights.resolve("clip_mini", "default")).loaded.assumed
+    save_file(backbones.backbone("vivit_mini").state_dict(), tmp_path / "w.safetensors")
+    loaded = backbones.backbone("vivit_mini", weights=tmp_path / "w.safetensors").loaded
+    assert "assumed, for the file does not tell: pixels of mean (0.485," in str(loaded) and loaded.plain
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ NAMED = {
 }
 
 
+PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
 # What ships for a mini backbone, where it is not the supervised kind (`settings.PAPER_WEIGHTS` too).
 SHIPPED = {"clip_mini": "contrastive"}
 
@@ -141,6 +142,19 @@ def pixels_trained_on(backbone: str, weights: str | Path | None) -> tuple[tuple,
 
     about = get_pretrained_cfg(source.timm)
     return tuple(about.mean), tuple(about.std)
+
+
+def is_told(backbone: str, weights: str | Path) -> bool:
+    """Does the name of weights tell how they were trained? It does of what ships or is published, and of timm's."""
+    ours = ("default", *PROTOCOLS, *NAMED.get(backbone, {}))
+    return str(weights) in ours or pixels_trained_on(backbone, weights) is not None
+
+
+def assumed(backbone: str, pixels: tuple[tuple, tuple]) -> str:
+    """What is taken to be so of a file that does not tell it: an activation, mean and deviation (3 each) of pixels."""
+    mean, deviation = (", ".join(f"{n:.3g}" for n in numbers) for numbers in pixels)
+    activation = "QuickGELU, " if "quickgelu" in IMAGE_MODELS.get(backbone, "") else ""
+    return f"{activation}pixels of mean ({mean}) and deviation ({deviation})"
 
 
 def _network(model: str) -> str:

@@ -21,6 +21,7 @@ class Report:
     narrowed      tensors of double precision, stored as float32
     window        (T, H, W) of the file's attention windows, where a model with others had to interpolate their tables;
                   T is 1 of an image model
+    assumed       what a file does not tell and was taken to be usual, in words
     protocol      by which a file of ours says that it was pretrained: supervised, contrastive
     digest        the first 16 hex digits of the file's sha256
     """
@@ -36,6 +37,7 @@ class Report:
     widened: int = 0
     narrowed: int = 0
     window: Grid | None = None
+    assumed: str = ""
     protocol: str = ""
     digest: str = ""
 
@@ -57,7 +59,8 @@ class Report:
             items = getattr(self, name)
             more = f" and {len(items) - shown} more" if len(items) > shown else ""
             parts += [f"{name} ({len(items)}): {', '.join(items[:shown])}{more}"] if items else []
-        return parts + [f"{self.narrowed} narrowed from float64 to float32"] * bool(self.narrowed)
+        parts += [f"{self.narrowed} narrowed from float64 to float32"] * bool(self.narrowed)
+        return parts + [f"assumed, for the file does not tell: {self.assumed}"] * bool(self.assumed)
 
     def __str__(self) -> str:
         lines = [f"{self.layout} layout: {self.mapped} tensors mapped; {self.widened} of the file's widened to float32"]

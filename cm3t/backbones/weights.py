@@ -24,7 +24,6 @@ from cm3t.words import kind_of
 
 LISTED = 10  # keys that an error names
 UNREAD = {"Hugging Face CLIP": "take timm's file or OpenAI's own of the same weights: weights='openai' of clip_b"}
-PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
 
 
 def shipped(name: str, protocol: str = "supervised") -> Path:
@@ -46,14 +45,14 @@ def shipped(name: str, protocol: str = "supervised") -> Path:
 
 
 def _shipped_file(name: str, protocol: str) -> Path:
-    file = name if protocol == PROTOCOLS[0] else f"{name}-{protocol}"
+    file = name if protocol == names.PROTOCOLS[0] else f"{name}-{protocol}"
     return Path(str(files("cm3t") / "weights" / f"{file}.safetensors"))
 
 
 def known(name: str) -> tuple[str, ...]:
     """The names of weights that a backbone has: those that ship, then the published ones."""
-    shipping = [protocol for protocol in PROTOCOLS if _shipped_file(name, protocol).is_file()]
-    usual = names.SHIPPED.get(name, PROTOCOLS[0])
+    shipping = [protocol for protocol in names.PROTOCOLS if _shipped_file(name, protocol).is_file()]
+    usual = names.SHIPPED.get(name, names.PROTOCOLS[0])
     return ("default",) * (usual in shipping) + (*shipping, *names.NAMED.get(name, ()))
 
 
@@ -78,8 +77,8 @@ def resolve(name: str, weights: str | Path) -> Path:
     if not isinstance(weights, str | Path):
         raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
     text = names.called(name, str(weights))
-    if text == "default" or text in PROTOCOLS:
-        return shipped(name, PROTOCOLS[0] if text == "default" else text)
+    if text == "default" or text in names.PROTOCOLS:
+        return shipped(name, names.PROTOCOLS[0] if text == "default" else text)
     path = Path(weights)
     if text not in names.NAMED.get(name, {}) and path.exists():
         if not path.is_dir():
