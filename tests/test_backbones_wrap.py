@@ -153,6 +153,10 @@ def test_what_is_no_model_is_refused_with_the_call_that_makes_one():
         backbones.wrap("vit_tiny", frames=8)
     with pytest.raises(ValueError, match="frames=0: a clip has at least one frame"):
         backbones.wrap(timm.models.VisionTransformer(**VIT), frames=0)
+    for length in (0, -3, 2.5, "a", True):
+        with pytest.raises(ValueError, match=rf"prefix_length={length!r}: a prefix has at least one token, such as"):
+            backbones.wrap(timm.models.VisionTransformer(**VIT), frames=2, prefix_length=length)
+    assert backbones.wrap(timm.models.VisionTransformer(**VIT), frames=2, prefix_length=5).prefix_length == 5
 
 
 def test_dropout_after_the_positions_stays():

@@ -205,6 +205,7 @@ VIDEOS = {
     ),
     r"own: video is torch.uint8; .*cm3t.data.clip.normalise\(video, \*model.backbone.pixels\)": BYTES,
     r"own: video is torch.int64; .*normalise\(video.to\(torch.uint8\), \*model": BYTES.long(),
+    r"own: video is torch.complex64; hand in its real part: video.real$": BYTES.to(torch.complex64),
     r"own: video is a ndarray, not a torch.Tensor; hand in torch.from_numpy\(video\)": BYTES.numpy(),
     r"own: video is a list, not a torch.Tensor; hand in torch.stack\(video\)": [BYTES[0].float()],
     r"own: video has shape \(0, 3, 2, 8, 8\), a batch of no clips; leave empty batches out": BYTES[:0].float(),

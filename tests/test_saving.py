@@ -76,6 +76,8 @@ def test_what_modalities_share_is_a_file_of_its_own(video, side, tmp_path):  # n
     enliven(bare).save_plugins(vision)
     other = build("caa", add=(), lively=False)
     other.load_plugins(vision)
+    with pytest.raises(WeightsError, match="holds what modalities share, and .* none: add the modalities first$"):
+        other.load_modality(parts[-1])
     for path in parts:
         other.load_modality(path)
     same(other.eval()(video, side), model(video, side), 0)

@@ -109,6 +109,8 @@ class Saving:
         if problems:
             problems.append(f"the file is of {_recipe(about)}; heads=False leaves its classifiers, name=... renames it")
             raise WeightsError(self._misfit(str(path), problems))
+        if about["modality"] == "fusion" and not self.side:
+            raise WeightsError(f"{path} holds what modalities share, and this model has none: add the modalities first")
         new = spec is not None and name not in self.side
         if new:
             self.add_modality(name, **spec)

@@ -287,10 +287,9 @@ def check_layout(
         raise ValueError(f"{name}: video has shape {shape}, a batch of no clips; leave empty batches out")
     if not video.is_floating_point():
         given = "video" if video.dtype == torch.uint8 else "video.to(torch.uint8)"
-        raise TypeError(
-            f"{name}: video is {video.dtype}; hand in normalised floats: "
-            f"cm3t.data.clip.normalise({given}, *{owner}.pixels)"
-        )
+        remedy = f"normalised floats: cm3t.data.clip.normalise({given}, *{owner}.pixels)"
+        remedy = "its real part: video.real" if video.is_complex() else remedy
+        raise TypeError(f"{name}: video is {video.dtype}; hand in {remedy}")
 
 
 def check_device(video: Tensor, name: str, weights: Tensor) -> None:

@@ -81,10 +81,11 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
         culprit = re.search(r"GLOBAL (\S+)", str(error))
+        state = 'torch.load(PICKLE, weights_only=False)["state_dict"]'
         why = f"it holds {culprit[1]}" if culprit else type(error).__name__
         raise WeightsError(
             f"{path} is neither a safetensors file nor a torch file of tensors alone ({why}). "
-            f"Other pickles can run code when they are opened: {remedy.format('state_dict')}"
+            f"Other pickles can run code when they are opened: {remedy.format(state)} (or whatever key holds them)"
         ) from error
     tensors = _unwrapped(content, path)
     if not tensors:
