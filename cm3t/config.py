@@ -87,6 +87,7 @@ class RunConfig:
     reduction: int | None = None
     prefix_length: int | None = None
     activation: str | None = None
+    prefix_dropout: float | None = None
     adapter_input: str | None = None
     learnable_scale: bool | None = None
     scale: float | None = None

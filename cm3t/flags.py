@@ -34,6 +34,7 @@ HELP = {
         "reduction": "r as a divisor of the block's width",
         "prefix_length": "l, prefix tokens a block",
         "activation": "on the prefix's keys and values",
+        "prefix_dropout": "chance that a number of the prefix's keys and values is left out, in training",
         "adapter_input": "what the adapter reads: after the block's norm, or the raw residual stream",
         "learnable_scale": "is the adapter's scale s learned",
         "scale": "s, or where a learned one starts",

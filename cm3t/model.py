@@ -306,10 +306,10 @@ def create(
     `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
-    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
-    embeddings are made for it, interpolated where weights bring their own; `weights_clip` is (T, H, W) of the clips
-    that a file was trained on, where `cm3t.backbone` asks for it. What a load did, `model.backbone.loaded` tells, and
-    `model.summary()` where it was more than a copy.
+    prefix_dropout, caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own;
+    position embeddings are made for it, interpolated where weights bring their own; `weights_clip` is (T, H, W) of the
+    clips that a file was trained on, where `cm3t.backbone` asks for it. What a load did, `model.backbone.loaded` tells,
+    and `model.summary()` where it was more than a copy.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 

@@ -54,6 +54,7 @@ RANGES = {
     "bottleneck": (1, 4096),
     "reduction": (1, 4096),
     "prefix_length": (1, 1024),
+    "prefix_dropout": (0.0, 0.9),
     "scale": (-100.0, 100.0),
     "modality_dropout": (0.0, 0.9),
     "seed": (0, 2**31 - 1),

@@ -64,6 +64,8 @@ def test_the_group_takes_as_many_steps_as_the_kitchen_where_all_clips_are_used()
         ({"method": "pt+pt"}, ["twice"]),
         ({"method": "pt", "cells": 2}, ["cells=2", "no adapter", "leave"]),
         ({"method": "mhva", "activation": "tanh"}, ["no prefix"]),
+        ({"method": "mhva", "prefix_dropout": 0.1}, ["prefix_dropout=0.1", "no prefix"]),
+        ({"prefix_dropout": 1}, ["prefix_dropout=1.0 is out of range", "0.9"]),
         ({"epochs": "two"}, ["epochs='two'", "int", "8"]),
         ({"epochs": -1}, ["out of range", "from 1"]),
         ({"epochs": 0}, ["epochs=0 is out of range", "from 1"]),
@@ -156,6 +158,14 @@ def test_the_clip_of_a_weights_file_is_a_setting():
     assert found == resolve(backbone="vivit_b", weights="my.safetensors", weights_clip=[32, 112, 112])
     assert config_hash(found) != config_hash(resolve(backbone="vivit_b", weights="my.safetensors"))
     assert "--weights-clip 32,112,112" in command_line(found) and resolve().weights_clip is None
+
+
+def test_the_prefixs_dropout_is_a_setting_that_leaves_old_hashes_alone():
+    dropped = resolve("full", method="mhva+pt", prefix_dropout="0.1")
+    assert dropped.plugins.prefix.dropout == 0.1 == vision_run(dropped).prefix_dropout
+    assert config_hash(dropped) != config_hash(resolve("full", method="mhva+pt"))
+    assert config_hash(resolve(prefix_dropout=0)) == config_hash(resolve())
+    assert "--prefix-dropout 0.1" in command_line(dropped)
 
 
 def test_modalities_are_a_sorted_set_and_enter_the_hash():

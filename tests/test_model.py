@@ -286,6 +286,19 @@ def test_byte_videos_and_closed_backbones_are_refused(video):
     assert len(CM3T(closed, "mhva", HEADS).adapters) == 3
 
 
+def test_the_prefix_drops_out_in_training_alone_and_files_tell_it(video, tmp_path):
+    torch.manual_seed(0)
+    model = CM3T(tiny(), parse_method("pt", prefix_dropout=0.5), HEADS)
+    assert [prefix.dropout for prefix in model.prefixes] == [0.5] * 3
+    assert cm3t.create("vivit_mini", method="pt", prefix_dropout=0.1, weights=None).prefixes[0].dropout == 0.1
+    with torch.no_grad():
+        assert not torch.equal(model(video)["verb"], model(video)["verb"])
+        model.eval()
+        assert torch.equal(model(video)["verb"], model(video)["verb"])
+    with pytest.raises(WeightsError, match=r"prefix.dropout is 0.5 in the file, 0.0 here(.|\n)*prefix_dropout=0.5"):
+        CM3T(tiny(), "pt", HEADS).load_plugins(model.save_plugins(tmp_path / "p.safetensors"))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_plugins_are_made_in_the_backbones_precision(dtype, video):
     video = video.to(dtype)
