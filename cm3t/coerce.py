@@ -23,7 +23,7 @@ def coerce(name: str, value, kind: str):
         if optional:
             return None
         raise ConfigError(f"{name}=None: a value of type {kind} is needed; leave {name} out for its default")
-    kind = kind.split("[")[0]
+    kind = kind if kind in KINDS else kind.split("[")[0]
     convert, example = KINDS[kind]
     try:
         return convert(value)
@@ -83,5 +83,6 @@ KINDS = {
     "str": (_to_str, "a word"),
     "list": (_to_list, "[0, 1]"),
     "tuple": (lambda value: tuple(_to_list(value)), "[0, 1]"),
+    "tuple[int,...]": (lambda value: tuple(_to_int(one) for one in _to_list(value)), "3,4"),
     "dict": (_to_dict, "a=1,b=2"),
 }

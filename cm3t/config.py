@@ -87,6 +87,7 @@ class RunConfig:
     reduction: int | None = None
     prefix_length: int | None = None
     activation: str | None = None
+    prefix_dropout: float | None = None
     adapter_input: str | None = None
     learnable_scale: bool | None = None
     scale: float | None = None
@@ -103,6 +104,7 @@ class RunConfig:
     init: str | None = None
     backbone: str = "video_swin_mini"
     weights: str | None = "default"
+    weights_clip: tuple[int, ...] | None = None
     seed: int = 0
     profile: str = "smoke"
     epochs: int = 0
@@ -179,6 +181,8 @@ def resolve(profile: str = "smoke", **given) -> RunConfig:
     config = RunConfig(**values)
     if config.gap and config.data not in FILMED_AGAIN:
         raise ConfigError(f"gap={config.gap}: {config.data} was filmed once; {', '.join(FILMED_AGAIN)} has gap levels")
+    if config.weights_clip is not None and (len(config.weights_clip) != 3 or min(config.weights_clip) < 1):
+        raise ConfigError(f"weights_clip={config.weights_clip}: give frames, height and width in pixels: 32,224,224")
     _check_switches(config)
     _check_side(config, config.plugins)  # parsing raises where method and overrides do not agree
     return config
@@ -254,7 +258,7 @@ def _check_side(config: RunConfig, method: Method) -> None:
 
 
 def _fill_paper(values: dict) -> None:
-    """Data, backbone and workers where they were not given, and the weights of full-size backbones."""
+    """Data, backbone and workers where they were not given, and the name of the weights that "default" means."""
     profile = PROFILES[values["profile"]]
     for name in ("data", "backbone"):
         values[name] = values.get(name) or getattr(profile, name) or default_of(name)
@@ -279,7 +283,7 @@ def _fill(values: dict) -> None:
     if "audio" in values["side"]:
         values["sound"] = values["sound"] or SOUNDS.get(values["data"])
     if values["caa_stages"] is not None:
-        values["caa_stages"] = tuple(sorted(coerce("caa_stages", stage, "int") for stage in values["caa_stages"]))
+        values["caa_stages"] = tuple(sorted(values["caa_stages"]))
     if not values["lr"]:
         values["lr"] = tuned_lr(values, released())
 

@@ -5,19 +5,21 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cm3t.backbones import NAMES
+from cm3t.coerce import coerce
 from cm3t.config import records_dir
-from cm3t.methods import Method
+from cm3t.methods import CROSS, Method
 from cm3t.model import CM3T, count, create
 from cm3t.records import provenance, write_json
 
 Tokens = tuple[int, int]  # L side tokens, d_m wide
+COUNTED = "one clip, one view"  # published figures are often of several
 METHODS = ("linear", "adaptformer", "adaptformer+pt", "pt", "mhva", "mhva+pt", "full")
 
 
@@ -33,13 +35,17 @@ class Cost:
     share: float  # trained over `reference`, a fraction
     reference: int  # parameters of the backbone with the classifier it was pretrained with
     denominator: str  # what `reference` is, in words
-    macs: int  # multiply-accumulates of one clip, forward
+    macs: int  # multiply-accumulates of one clip, one view, forward
+    modalities: tuple[str, ...] = ()  # beside the pictures
 
     def __str__(self) -> str:
-        clip = " x ".join(map(str, self.clip))
+        joined = f" with {', '.join(self.modalities)}" if self.modalities else ""
+        if not joined and set(self.method.split("+")) & set(CROSS):
+            joined = ", no modality (side=...)"
+        params, trained = (f"{n / 1e6:.2f} M" for n in (self.params, self.trainable))
         return (
-            f"{self.backbone}, {self.method}: {self.params / 1e6:.2f} M parameters, {self.trainable / 1e6:.2f} M "
-            f"trained = {100 * self.share:.1f} % of {self.denominator}; {self.macs / 1e9:.1f} GMACs at {clip}"
+            f"{self.backbone}, {self.method}{joined}: {params} parameters, {trained} trained = {100 * self.share:.1f} "
+            f"% of {self.denominator}; {self.macs / 1e9:.1f} GMACs at {' x '.join(map(str, self.clip))}, {COUNTED}"
         )
 
 
@@ -54,7 +60,8 @@ def cost_of(
     """Cost of `method` on a backbone, by name, for a clip of (T, H, W) or (3, T, H, W) pixels; no memory is used.
 
     `side` gives each modality's tokens, {name: (L, d_m)}, embedded already: no side encoder is counted, as in the
-    paper. `overrides` as in `cm3t.create`. The method `linear` is the frozen backbone alone.
+    paper; without any, a method that joins modalities costs what its vision does. `overrides` as in `cm3t.create`. The
+    method `linear` is the frozen backbone alone. ValueError for tokens that are no such pair.
 
     Paper: Table 1 prints "GFLOPs"; its 282 for the backbone of Video Swin-B are multiply-accumulates, so those are
     counted here. The column as a whole mixes protocols and cannot be reproduced; nothing is tuned to it.
@@ -74,6 +81,7 @@ def cost_of(
         reference=summary.reference,
         denominator=summary.denominator,
         macs=macs_of(model, clip, side),
+        modalities=model.modalities,
     )
 
 
@@ -103,11 +111,23 @@ def by_stage(
 
 def _on_meta(backbone: str, method: Method | str, clip: tuple | None, side: Mapping | None, overrides: Mapping) -> CM3T:
     """The model without memory, its modalities without encoders."""
+    _check_side(side)
     with torch.device("meta"):
         model = create(backbone, method=method, clip=clip and tuple(clip[-3:]), **overrides).eval()
         for name, (_, width) in (side or {}).items():
             model.add_modality(name, width=width, encoder=None)
     return model
+
+
+def _check_side(side: Mapping[str, Tokens] | None) -> None:
+    """ValueError, with an example, for side tokens that are not {name: (L, d)}."""
+    for name, shape in dict(side or {}).items():
+        pair = isinstance(shape, Sequence) and len(shape) == 2
+        if not pair or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(
+                f"side={{{name!r}: {shape!r}}}: give (L, d), how many tokens and how wide, such as "
+                f"side={{{name!r}: (32, 1024)}}"
+            )
 
 
 @torch.no_grad()
@@ -198,23 +218,35 @@ def budget() -> list[dict]:
         asked += [(f"{method}, {n}", method, n) for method in JOINED for n in (1, 2) if name not in BRIEF]
         for label, method, modalities in asked:
             side = dict(list(SIDE.items())[:modalities])
-            cost = cost_of(backbone, method=method, clip=clip, side=side)
-            rows.append({"name": name, "label": label} | asdict(cost))
+            cost = asdict(cost_of(backbone, method=method, clip=clip, side=side))
+            cost.pop("modalities", None)  # the label tells
+            rows.append({"name": name, "label": label} | cost)
     return rows
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`python -m cm3t.cost [--backbone NAME] [--json]`: a line a method; --save counts all of it into the records."""
+    """What methods cost on a backbone: parameters, the trained share, multiply-accumulates of one clip, one view."""
     parser = argparse.ArgumentParser(prog="python -m cm3t.cost", description=main.__doc__)
     parser.add_argument("--backbone", choices=NAMES, default="video_swin_b")
+    parser.add_argument("--method", nargs="+", metavar="WORDS", help="mhva+pt, or several; left out: the usual ones")
+    parser.add_argument("--clip", metavar="T,H,W", help="in pixels; left out: the backbone's own")
+    parser.add_argument("--side", nargs="+", metavar="NAME=L,D", help="tokens of modalities: audio=32,1024")
     parser.add_argument("--json", action="store_true", help="machine-readable")
-    parser.add_argument("--save", action="store_true", help="write results/records/cost/budget.json")
+    parser.add_argument("--save", action="store_true", help="write results/records/cost/budget.json, all that it holds")
     given = parser.parse_args(argv)
     if given.save:
         print(write_json(records_dir("cost") / "budget.json", {"rows": budget(), "meta_info": provenance("meta")}))
         return
-    costs = [cost_of(given.backbone, method=method) for method in METHODS]
-    print(json.dumps([asdict(cost) for cost in costs], indent=1) if given.json else "\n".join(map(str, costs)))
+    try:
+        pairs = [word.partition("=")[::2] for word in given.side or ()]
+        side = {name: coerce(f"--side {name}", shape, "tuple[int,...]") for name, shape in pairs}
+        clip = coerce("--clip", given.clip, "tuple[int,...]") if given.clip else None
+        methods = given.method or (JOINED if side else METHODS)
+        costs = [cost_of(given.backbone, method=method, clip=clip, side=side) for method in methods]
+    except ValueError as error:
+        parser.error(str(error))
+    rows = [asdict(cost) | {"counted": COUNTED} for cost in costs]
+    print(json.dumps(rows, indent=1) if given.json else "\n".join(map(str, costs)))
 
 
 if __name__ == "__main__":

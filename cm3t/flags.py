@@ -21,6 +21,7 @@ HELP = {
         "backbone": "the network that the plugins are attached to",
         "weights": "of the backbone: default (the shipped ones; of a full-size backbone its published ones), the name "
         "of published ones (kinetics400), a file or folder, the hub's org/name, timm's arch.tag, or none (random)",
+        "weights_clip": "T,H,W in pixels of the clips that a weights file was trained on, where loading asks for it",
         "seed": "of weights, clips and their order",
         "profile": "how much evidence to gather: it fills in what is left out",
         "study": "who asked for the run: a notebook's number, or a word of yours",
@@ -33,6 +34,7 @@ HELP = {
         "reduction": "r as a divisor of the block's width",
         "prefix_length": "l, prefix tokens a block",
         "activation": "on the prefix's keys and values",
+        "prefix_dropout": "chance that a number of the prefix's keys and values is left out, in training",
         "adapter_input": "what the adapter reads: after the block's norm, or the raw residual stream",
         "learnable_scale": "is the adapter's scale s learned",
         "scale": "s, or where a learned one starts",

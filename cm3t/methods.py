@@ -40,12 +40,13 @@ class PrefixSpec:
     """Prefix tuning beside the attention of every block, Eq. 3-5.
 
     Paper: Sec. 3.2.2, third change: ReLU in place of tanh, lower dropout. Choice: `length` None takes 32 for
-    the 392-token windows of the paper's clip, and the backbone's own `prefix_length` elsewhere.
+    the 392-token windows of the paper's clip, and the backbone's own `prefix_length` elsewhere; no dropout, the paper
+    telling neither its own nor what it is lower than.
     """
 
     length: int | None = None  # l, prefix tokens a block
     activation: str = "relu"  # on E W_k and E W_v
-    dropout: float = 0.0
+    dropout: float = 0.0  # of the prefix's keys and values, in training
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ ADAPTER_OVERRIDES = {
     "adapter_input": "input",
     "match_cells": "match_cells",
 }
-PREFIX_OVERRIDES = {"prefix_length": "length", "activation": "activation"}
+PREFIX_OVERRIDES = {"prefix_length": "length", "activation": "activation", "prefix_dropout": "dropout"}
 CROSS_OVERRIDES = {"caa_form": "form", "caa_join": "join", "caa_source": "source", "caa_stages": "stages"}
 OVERRIDES = (*ADAPTER_OVERRIDES, *PREFIX_OVERRIDES, *CROSS_OVERRIDES)
 CHOICES = {

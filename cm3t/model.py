@@ -34,6 +34,8 @@ class CM3T(Stages, Saving, nn.Module):
     heads     classifiers on the pooled features, {name: classes}
     clip      (T, H, W) of the clips to come, if not the backbone's own: it decides where MHVA's cells fit
 
+    Plugins and heads are made in the backbone's precision and on its device.
+
     Paper: Sec. 3.2-3.3, Figure 2. Step 0 of MHVA, AdaptFormer and CAA is the frozen backbone, bit for bit.
     Choice: MHVA has g x g cells where g divides the map's sides, else one (the paper's Swin-B at 224: 2, 2, 2, 1 by
     stage, the last map being a single window). A backbone that is frozen stays in eval mode (`train()` keeps it), and
@@ -73,6 +75,9 @@ class CM3T(Stages, Saving, nn.Module):
             self.adapters = attach.adapters(backbone, self.method.adapter, self.clip)
         if self.method.prefix is not None:
             self.prefixes = attach.prefixes(backbone, self.method.prefix)
+        some = next((p for p in backbone.parameters() if p.is_floating_point()), torch.empty(0))
+        for part in (self.heads, self.adapters, self.prefixes):
+            part.to(some)  # the backbone's precision, and its device
         # Of side modalities: each one's own plugins, what they share (one or none of the two), and a copy of the heads.
         self.side, self.fusion, self.sequential = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.joint_heads = nn.ModuleDict()
@@ -98,8 +103,9 @@ class CM3T(Stages, Saving, nn.Module):
         present  of each modality True where the sample has it; what stands in the place of others is never read
 
         A modality that is not in `side` is absent from the whole batch; one not in `present` is there in all of it.
-        `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes.
-        Values are not looked at: NaN in a token that is present gives NaN (the readers of `cm3t.data` refuse it).
+        `create` has an example. Raises ValueError for shapes that do not fit, TypeError for pixels that are bytes and
+        for a video on another device. Values are not looked at: NaN in a token that is present gives NaN (the readers
+        of `cm3t.data` refuse it).
         """
         heard = self._hear(video, side, present)
         features = F.dropout(self._walk(video, heard), self.head_dropout, self.training)
@@ -133,6 +139,7 @@ class CM3T(Stages, Saving, nn.Module):
     def _hear(self, video: Tensor, side: Mapping | None, present: Mapping | None) -> dict[str, Heard]:
         """The encoded modalities that take part in this batch: none with the plugins disabled."""
         contract.check_layout(video, self.backbone.name, getattr(self.backbone, "patch", None))
+        contract.check_device(video, self.backbone.name, next(self.parameters(), video))
         names = self._listening() if self._enabled else ()
         heard = hear(self.side, names, side, present, video)
         if self._enabled and (unheard := sorted(set(side or ()) - set(names))):
@@ -151,11 +158,12 @@ class CM3T(Stages, Saving, nn.Module):
             came = tuple(video.shape[2:])
             if isinstance(error, contract.FixedSizeError) or came == self.clip:
                 raise
-            raise ValueError(
-                f"{error}. The model was built for clips of (T, H, W) = {self.clip}, these are {came}: "
-                "resize or sample them, or build a model for them: create(..., clip=(T, H, W)), of a wrapped network "
-                "CM3T(wrapped, ..., clip=(T, H, W))"
-            ) from error
+            remedy = "resize or sample them"
+            if attach.could_take(self.backbone, self.method.adapter, came):
+                remedy += f", or build a model for them: create(..., clip={came}), of a wrapped network "
+                remedy += f"CM3T(wrapped, ..., clip={came})"
+            built = f"The model was built for clips of (T, H, W) = {self.clip}, these are {came}"
+            raise ValueError(f"{error}. {built}: {remedy}") from error
 
     def _through(self, video: Tensor, heard: dict[str, Heard], weights: dict | None) -> Tensor:
         """The walk itself, (B, 3, T, H, W) -> (B, D)."""
@@ -271,7 +279,7 @@ class CM3T(Stages, Saving, nn.Module):
         own = ((name, p) for name, p in self.named_parameters() if not name.startswith("backbone."))
         heads = sum(p.numel() for name, p in own if in_a_head(name))
         loaded = self.backbone.loaded
-        said = loaded.line() if loaded and not loaded.plain else ""
+        said = loaded.line() if loaded and (loaded.unusual or not loaded.plain) else ""
         return Summary(self.backbone.name, self.method.name, parts, heads, parameters, denominator, said)
 
 
@@ -290,6 +298,7 @@ def create(
     weights: str | Path | None = _NotGiven(),  # noqa: B008
     head_dropout: float = 0.0,
     clip: tuple[int, int, int] | None = None,
+    weights_clip: tuple[int, int, int] | None = None,
     **overrides,
 ) -> CM3T:
     """A CM3T model by names: `create("video_swin_b", method="mhva+pt", heads={"verb": 97, "noun": 300})`.
@@ -297,9 +306,10 @@ def create(
     `weights` as in `cm3t.backbone`: None is random. Left out they are random too, and a UserWarning says so, for a
     frozen backbone of random weights is hardly ever meant. The method `scratch` ignores them. `overrides` are
     `parse_method`'s: cells, bottleneck, reduction, scale, learnable_scale, adapter_input, prefix_length, activation,
-    caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own; position
-    embeddings are made for it, interpolated where weights bring their own. What a load did,
-    `model.backbone.loaded` tells, and `model.summary()` where it was more than a copy.
+    prefix_dropout, caa_form, caa_join, caa_source, caa_stages, preset. `clip` is (T, H, W) if not the backbone's own;
+    position embeddings are made for it, interpolated where weights bring their own; `weights_clip` is (T, H, W) of the
+    clips that a file was trained on, where `cm3t.backbone` asks for it. What a load did, `model.backbone.loaded` tells,
+    and `model.summary()` where it was more than a copy.
 
     Two clips of 8 frames of 96 x 96 pixels (B = 2), of which one has sound, 400 frames of 128 mel bands:
 
@@ -318,8 +328,8 @@ def create(
     """
     chosen = parse_method(method, **overrides) if isinstance(method, str) else method
     given = not isinstance(weights, _NotGiven)
-    loads = given and chosen.trains != "scratch"
-    frozen = backbones.backbone(backbone, weights=weights if loads else None, clip=clip)
+    loads = {} if chosen.trains == "scratch" else {"weights": weights if given else None, "weights_clip": weights_clip}
+    frozen = backbones.backbone(backbone, clip=clip, **loads)
     if not given and chosen.trains != "scratch" and not next(frozen.parameters()).is_meta:
         warnings.warn(
             f"{backbone} has random weights, for none were given; {weights_file.remedy(backbone)}, "

@@ -185,12 +185,12 @@ def published(profile: str) -> list[Record]:
 def to_frame(records: list[Record]) -> pd.DataFrame:
     """One row a run: configuration, costs, and metrics as columns named split.subset.metric.
 
-    A setting that came after a record was made is at its default; `side` and `caa_stages` are words, "audio,flow".
+    A setting that came after a record was made is at its default; `side` and other lists are words, "audio,flow".
     """
     rows = []
     for record in records:
         config = asdict(RunConfig()) | record.run_info["config"]
-        config |= {name: _joined(config[name]) for name in ("side", "caa_stages")}
+        config |= {name: _joined(config[name]) for name in ("side", "caa_stages", "weights_clip")}
         row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | config
         row |= {name: record.train_info.get(name) for name in COSTS}
         row["device"] = record.meta_info.get("hardware", {}).get("device")

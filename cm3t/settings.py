@@ -54,6 +54,7 @@ RANGES = {
     "bottleneck": (1, 4096),
     "reduction": (1, 4096),
     "prefix_length": (1, 1024),
+    "prefix_dropout": (0.0, 0.9),
     "scale": (-100.0, 100.0),
     "modality_dropout": (0.0, 0.9),
     "seed": (0, 2**31 - 1),
@@ -84,8 +85,10 @@ SIDE_ONLY = ("caa_form", "caa_join", "caa_source", "caa_stages", "side", *SIDE_S
 # fine-tuning hardly begins in the kitchen's epochs. Not the dyad: in as many epochs its 488 clips are learned by heart.
 CLIPS = {"rooms-kitchen": 1334, "rooms-group": 320}
 FROM_PROFILE = ("epochs", "batch_size", "train_clips", "eval_clips")
-# Paper: Tables 1 and 6 name the pretraining: Kinetics-400 of Video Swin-B and ViViT-B, CLIP, ImageNet-21K of ViT-B.
+# What "default" means. Paper: Tables 1 and 6 name the pretraining: Kinetics-400 of Video Swin-B and ViViT-B, CLIP,
+# ImageNet-21K of ViT-B. The mini size of CLIP ships with contrastive weights alone.
 PAPER_WEIGHTS = {
+    "clip_mini": "contrastive",
     "video_swin_b": "kinetics400",
     "vivit_b": "kinetics400",
     "clip_b": "openai",

@@ -1,5 +1,6 @@
 """Position embeddings of a file of another clip lie where they lay, and no clip is guessed where two would do."""
 
+import json
 import re
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from test_weights import vivit
 
+import cm3t
 from cm3t import backbones
 from cm3t.backbones import formats, weights
 
@@ -27,14 +29,36 @@ def placed(tmp_path, grid, **clips):
 
 
 def test_positions_of_fewer_frames_keep_their_places(tmp_path):
-    """784 rows are 4 x 14 x 14, and 16 x 7 x 7: the model's own frames come first, and the report tells."""
-    read, report = placed(tmp_path, (4, 14, 14))
+    """1176 rows are 6 x 14 x 14 and nothing else that is near: the model's own frames, and the report tells."""
+    read, report = placed(tmp_path, (6, 14, 14))
     torch.testing.assert_close(read[:, 3, 5] - read[:, 0, 0], torch.full((16,), 35.0))
-    assert read[0, 0, 0] == 0 and read[-1, 0, 0] == 300
-    assert report.interpolated == ["pos_embed (1, 785, 24) of 4 x 14 x 14 -> (1, 3137, 24) of 16 x 14 x 14"]
+    assert read[0, 0, 0] == 0 and read[-1, 0, 0] == 500
+    assert report.interpolated == ["pos_embed (1, 1177, 24) of 6 x 14 x 14 -> (1, 3137, 24) of 16 x 14 x 14"]
+    assert "of 16 x 12 x 12 ->" in placed(tmp_path, (16, 12, 12))[1].interpolated[0]
+
+
+def test_positions_that_may_be_fewer_frames_or_smaller_ones_are_not_guessed(tmp_path):
+    """784 rows are 4 x 14 x 14, and 16 x 7 x 7: at full size 8 frames of 224 pixels, or 32 frames of 112."""
+    words = r"such as weights_clip=\(32, 28, 28\) or weights_clip=\(8, 56, 56\)\n"
+    with pytest.raises(weights.WeightsError, match=words):
+        placed(tmp_path, (16, 7, 7))
     smaller = placed(tmp_path, (16, 7, 7), told=(32, 28, 28))[1]
     assert smaller.interpolated == ["pos_embed (1, 785, 24) of 16 x 7 x 7 -> (1, 3137, 24) of 16 x 14 x 14"]
-    assert "of 16 x 12 x 12 ->" in placed(tmp_path, (16, 12, 12))[1].interpolated[0]
+    shorter = placed(tmp_path, (4, 14, 14), told=(8, 56, 56))[1]
+    assert shorter.interpolated == ["pos_embed (1, 785, 24) of 4 x 14 x 14 -> (1, 3137, 24) of 16 x 14 x 14"]
+
+
+def test_the_clip_that_hugging_faces_config_tells_needs_no_other_word(tmp_path):
+    about = {"model_type": "vivit", "image_size": 28, "num_frames": 32, "tubelet_size": [2, 4, 4]}
+    for size in (28, [28, 28]):
+        (tmp_path / "config.json").write_text(json.dumps(about | {"image_size": size}))
+        assert "of 16 x 7 x 7 ->" in placed(tmp_path, (16, 7, 7))[1].interpolated[0]
+    assert "of 4 x 14 x 14 ->" in placed(tmp_path, (4, 14, 14), told=(8, 56, 56))[1].interpolated[0]
+    stills = {"model_type": "vit", "image_size": 28}
+    for text in ("{", "[]", json.dumps(stills), json.dumps(about | {"num_frames": "32"})):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(weights.WeightsError, match="784 positions"):
+            placed(tmp_path, (16, 7, 7))
 
 
 def test_positions_of_which_no_grid_is_known_ask_for_the_clip(tmp_path):
@@ -51,7 +75,8 @@ def test_positions_that_suit_the_published_frames_and_the_models_own_are_not_gue
     """1568 rows for 16 x 7 x 7: 8 x 14 x 14 of the published frames, or 32 x 7 x 7."""
     model = vivit(clip=(32, 28, 28), classes=None, patch=(2, 4, 4))
     save_file(model.state_dict() | {"pos_embed": positions((8, 14, 14))}, tmp_path / "w.safetensors")
-    with pytest.raises(weights.WeightsError, match="1568 positions"):
+    words = r"1568 positions.* such as weights_clip=\(64, 28, 28\) or weights_clip=\(16, 56, 56\)"
+    with pytest.raises(weights.WeightsError, match=words):
         weights.load(model, tmp_path / "w.safetensors", native=(32, 56, 56))
 
 
@@ -60,8 +85,10 @@ def test_the_clip_of_a_file_is_given_by_whoever_makes_the_backbone(tmp_path):
     save_file(whole.state_dict(), path)
     with pytest.raises(weights.WeightsError, match=r"32 positions.*weights_clip=\(4, 64, 64\)"):
         backbones.backbone("vivit_mini", weights=path)
-    loaded = backbones.backbone("vivit_mini", weights=path, weights_clip=(16, 32, 32)).loaded
-    assert "of 8 x 2 x 2 ->" in loaded.interpolated[0]
+    told = dict(weights=path, weights_clip=(16, 32, 32))
+    for model in (backbones.backbone("vivit_mini", **told), cm3t.create("vivit_mini", **told).backbone):
+        assert "of 8 x 2 x 2 ->" in model.loaded.interpolated[0]
+    assert cm3t.create("vivit_mini", method="scratch", **told).backbone.loaded is None
     with pytest.raises(ValueError, match="weights_clip=.16, 32, 32.: no weights are loaded; leave it out"):
         backbones.backbone("vivit_mini", weights_clip=(16, 32, 32))
     with pytest.raises(ValueError, match="100"):

@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from test_parity import lively
 from torchvision.models.swin_transformer import SwinTransformer as TorchSwin
+from torchvision.models.vision_transformer import VisionTransformer as TorchViT
 
 import cm3t
 from cm3t import backbones
@@ -114,8 +115,11 @@ OBSTACLES = {
     "is a timm.models.naflexvit.NaFlexVit; .*packs patches of frames of any size": lambda: timm.create_model(
         "naflexvit_base_patch16_gap", embed_dim=48, depth=1, num_heads=3
     ),
-    r"is a torchvision.models.swin_transformer.SwinTransformer; only timm.*take timm's": lambda: TorchSwin(
-        [4, 4], 12, [2], [1], [7, 7]
+    r"is a torchvision.models.swin_transformer.SwinTransformer; only timm.*timm.create_model\('swin_tiny_": lambda: (
+        TorchSwin([4, 4], 12, [2], [1], [7, 7])
+    ),
+    r"is a torchvision.models.vision_transformer.VisionTransformer; only .*timm.create_model\('vit_base_patch16_224'": (
+        lambda: TorchViT(28, 14, 1, 3, 48, 96)
     ),
     r"is a test_backbones_wrap.Own; .*it is a subclass": lambda: Own(**VIT),
     "images of 1 channels, a video has 3; make it with in_chans=3": lambda: timm.models.VisionTransformer(
@@ -149,6 +153,10 @@ def test_what_is_no_model_is_refused_with_the_call_that_makes_one():
         backbones.wrap("vit_tiny", frames=8)
     with pytest.raises(ValueError, match="frames=0: a clip has at least one frame"):
         backbones.wrap(timm.models.VisionTransformer(**VIT), frames=0)
+    for length in (0, -3, 2.5, "a", True):
+        with pytest.raises(ValueError, match=rf"prefix_length={length!r}: a prefix has at least one token, such as"):
+            backbones.wrap(timm.models.VisionTransformer(**VIT), frames=2, prefix_length=length)
+    assert backbones.wrap(timm.models.VisionTransformer(**VIT), frames=2, prefix_length=5).prefix_length == 5
 
 
 def test_dropout_after_the_positions_stays():

@@ -64,6 +64,8 @@ def test_the_group_takes_as_many_steps_as_the_kitchen_where_all_clips_are_used()
         ({"method": "pt+pt"}, ["twice"]),
         ({"method": "pt", "cells": 2}, ["cells=2", "no adapter", "leave"]),
         ({"method": "mhva", "activation": "tanh"}, ["no prefix"]),
+        ({"method": "mhva", "prefix_dropout": 0.1}, ["prefix_dropout=0.1", "no prefix"]),
+        ({"prefix_dropout": 1}, ["prefix_dropout=1.0 is out of range", "0.9"]),
         ({"epochs": "two"}, ["epochs='two'", "int", "8"]),
         ({"epochs": -1}, ["out of range", "from 1"]),
         ({"epochs": 0}, ["epochs=0 is out of range", "from 1"]),
@@ -93,6 +95,9 @@ def test_the_group_takes_as_many_steps_as_the_kitchen_where_all_clips_are_used()
         ({"caa_form": "double"}, ["caa_form", "leave it out"]),
         ({"method": "mhva+caa", "side": "flow", "caa_form": "doble"}, ["did you mean 'double'"]),
         ({"method": "mhva+caa", "side": "flow", "caa_stages": "three"}, ["caa_stages='three'", "int"]),
+        ({"weights_clip": "32,112"}, ["weights_clip=(32, 112)", "frames, height and width", "32,224,224"]),
+        ({"weights_clip": "32,112,half"}, ["weights_clip='32,112,half'", "int"]),
+        ({"weights_clip": "32,0,112"}, ["weights_clip=(32, 0, 112)", "frames, height"]),
         ({"data": "rooms-diad"}, ["did you mean 'rooms-dyad'"]),
     ],
 )
@@ -137,6 +142,30 @@ def test_the_hash_sees_numbers_and_nothing_else():
 def test_the_hash_of_released_settings_never_changes():
     """A new setting is off by default and its default is not hashed, so published records stay findable."""
     assert config_hash(resolve("full", method="mhva+pt", seed=3, lr=1e-3)) == "a1033940f176"
+
+
+def test_the_hashes_of_published_runs_are_found_from_their_settings():
+    paths = sorted(config.records_dir("full").glob("*.json"))[::40]
+    assert len(paths) >= 5
+    for path in paths:
+        about = json.loads(path.read_text())["run_info"]
+        assert config_hash(resolve(**about["config"])) == about["config_hash"] == path.stem.rsplit("--", 1)[-1]
+
+
+def test_the_clip_of_a_weights_file_is_a_setting():
+    found = resolve(backbone="vivit_b", weights="my.safetensors", weights_clip="32,112,112")
+    assert found.weights_clip == (32, 112, 112) == vision_run(found).weights_clip
+    assert found == resolve(backbone="vivit_b", weights="my.safetensors", weights_clip=[32, 112, 112])
+    assert config_hash(found) != config_hash(resolve(backbone="vivit_b", weights="my.safetensors"))
+    assert "--weights-clip 32,112,112" in command_line(found) and resolve().weights_clip is None
+
+
+def test_the_prefixs_dropout_is_a_setting_that_leaves_old_hashes_alone():
+    dropped = resolve("full", method="mhva+pt", prefix_dropout="0.1")
+    assert dropped.plugins.prefix.dropout == 0.1 == vision_run(dropped).prefix_dropout
+    assert config_hash(dropped) != config_hash(resolve("full", method="mhva+pt"))
+    assert config_hash(resolve(prefix_dropout=0)) == config_hash(resolve())
+    assert "--prefix-dropout 0.1" in command_line(dropped)
 
 
 def test_modalities_are_a_sorted_set_and_enter_the_hash():

@@ -140,11 +140,17 @@ def test_looking_draws_nothing_and_leaves_every_part_in_its_mode():
     assert model.training and model.blocks[1].training and not model.blocks[0].training
 
 
-def test_what_prefix_tuning_reads_is_looked_at_too():
-    model = Own()
+def opened(model: Own, hears=lambda x, prefix: x if prefix is None else x + prefix[1].mean(0)) -> Own:
+    """The same network, of which prefix tuning can open the attention."""
     for block in model.blocks:
         block.attn = nn.Module()
         block.attn.project_prefix = lambda embedding: (embedding, embedding)
+        block.attention = lambda x, prefix=None, block=block: block.mix(hears(x, prefix))
+    return model
+
+
+def test_what_prefix_tuning_reads_is_looked_at_too():
+    model = opened(Own())
     check(model, prefixes=True)
     model.prefix_length = 3
     model.blocks[1].attn.project_prefix = lambda embedding: (embedding, embedding[:1])
@@ -157,15 +163,34 @@ def test_what_prefix_tuning_reads_is_looked_at_too():
         check(model, prefixes=True)
 
 
+def test_an_attention_that_ignores_its_prefix_is_named():
+    words = r"`attention\(x, prefix\)` of block 1 of 'own', on x of .* it ignores the prefix \(k, v\); .* without `pt`"
+    model = opened(Own())
+    model.blocks[1].attention = lambda x, prefix=None: model.blocks[1].mix(x)
+    for make in (lambda: check(model, prefixes=True), lambda: cm3t.CM3T(model, "mhva+pt", {"verb": 3})):
+        with pytest.raises(ContractError, match=words):
+            make()
+    check(model)
+    nn.init.zeros_(model.blocks[1].mix.weight)
+    nn.init.zeros_(model.blocks[1].mix.bias)
+    check(model, prefixes=True)  # behind a gate that starts at 0 nobody can tell
+    with torch.device("meta"):
+        check(opened(Own(), hears=lambda x, prefix: x), prefixes=True)  # nor where there are no values
+
+
 def test_a_backbone_of_ones_own_is_walked_once_and_one_of_the_packages_is_not(monkeypatch):
     model, calls = Own(), []
     monkeypatch.setattr(Block, "attention", lambda self, x, prefix=None: calls.append(x.shape) or self.mix(x))
     cm3t.CM3T(model, "mhva", {"verb": 3})
     assert calls == [(1, 2, 2, 2, 8)] * 2
+    calls.clear()
+    check(opened(Own(), hears=lambda x, prefix: calls.append(x.shape) or (x if prefix is None else -x)), prefixes=True)
+    assert len(calls) == 4
+    calls.clear()
     ours = cm3t.backbone("vivit_mini")
     monkeypatch.setattr(type(ours.blocks[0]), "attention", lambda self, x, prefix=None: calls.append(x.shape))
     check(ours, prefixes=True)
-    assert len(calls) == 2
+    assert not calls
 
 
 def test_a_backbone_on_the_meta_device_is_walked_without_memory():
@@ -180,6 +205,7 @@ VIDEOS = {
     ),
     r"own: video is torch.uint8; .*cm3t.data.clip.normalise\(video, \*model.backbone.pixels\)": BYTES,
     r"own: video is torch.int64; .*normalise\(video.to\(torch.uint8\), \*model": BYTES.long(),
+    r"own: video is torch.complex64; hand in its real part: video.real$": BYTES.to(torch.complex64),
     r"own: video is a ndarray, not a torch.Tensor; hand in torch.from_numpy\(video\)": BYTES.numpy(),
     r"own: video is a list, not a torch.Tensor; hand in torch.stack\(video\)": [BYTES[0].float()],
     r"own: video has shape \(0, 3, 2, 8, 8\), a batch of no clips; leave empty batches out": BYTES[:0].float(),

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cm3t.cost import cost_of, fvcore_macs, macs_of, main
+from cm3t.config import records_dir
+from cm3t.cost import SIZED, budget, cost_of, fvcore_macs, macs_of, main
 from cm3t.model import create
 
 
@@ -49,6 +50,53 @@ def test_command_prints_json(capsys, monkeypatch):
     monkeypatch.setattr("cm3t.cost.METHODS", ("mhva+pt", "full"))
     main(["--backbone", "video_swin_mini", "--json"])
     assert {row["method"] for row in json.loads(capsys.readouterr().out)} == {"mhva+pt", "full"}
+
+
+def test_the_command_takes_methods_a_clip_and_modalities(capsys):
+    words = "--backbone video_swin_mini --clip 4,96,96 --method".split()
+    main([*words, "linear", "mhva+caa"])
+    plain, bare = capsys.readouterr().out.splitlines()
+    assert plain.startswith("video_swin_mini, linear: ") and plain.endswith(" GMACs at 4 x 96 x 96, one clip, one view")
+    assert bare.startswith("video_swin_mini, mhva+caa, no modality (side=...): ")
+    main([*words, "mhva+caa", "--side", "audio=5,24", "flow=3,16"])
+    assert "mhva+caa with audio, flow: " in capsys.readouterr().out
+    main([*words, "mhva+pt+caa", "--side", "audio=5,24", "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    cost = cost_of("video_swin_mini", method="mhva+pt+caa", clip=(4, 96, 96), side={"audio": (5, 24)})
+    assert row["macs"] == cost.macs and row["counted"] == "one clip, one view" and row["modalities"] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("--side audio=1024 --method mhva+pt+caa", "side={'audio': (1024,)}: give (L, d)"),
+        ("--side audio --method mhva+pt+caa", "side={'audio': ()}: give (L, d)"),
+        ("--side audio=1,x --method mhva+pt+caa", "--side audio='1,x' is not of type"),
+        ("--side audio=5,24 --method mhva", "method 'mhva' takes no modality; write mhva+caa"),
+        ("--clip 8,96", "clip=(8, 96): give (frames, height, width)"),
+        ("--method mvha", "did you mean 'mhva'"),
+    ],
+)
+def test_the_command_explains_mistakes(words, told, capsys):
+    with pytest.raises(SystemExit):
+        main(["--backbone", "video_swin_mini", *words.split()])
+    assert told in capsys.readouterr().err
+
+
+def test_side_tokens_that_are_no_pair_are_refused_with_an_example():
+    for shape in (1024, (1024,), (32, 0), "32", (32, 1024.0)):
+        with pytest.raises(ValueError, match=r"give \(L, d\), .*side={'audio': \(32, 1024\)}"):
+            cost_of("video_swin_mini", method="mhva+pt+caa", side={"audio": shape})
+
+
+def test_a_row_of_the_records_is_as_it_was(monkeypatch):
+    monkeypatch.setattr("cm3t.cost.SIZED", {"clip_b": SIZED["clip_b"]})
+    monkeypatch.setattr("cm3t.cost.METHODS", ("linear",))
+    monkeypatch.setattr("cm3t.cost.JOINED", ())
+    recorded = json.loads((records_dir("cost") / "budget.json").read_text())["rows"]
+    kept = {(row["name"], row["label"]): json.dumps(row) for row in recorded}
+    made = json.loads(json.dumps(budget()))
+    assert [json.dumps(row) for row in made] == [kept["clip_b", "frozen"]]
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """What a load does to a checkpoint reaches whoever asked for it: other clips, other windows, other precision."""
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,14 @@ import torch
 from einops import repeat
 from safetensors.torch import save_file
 from test_parity import lively
-from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, swin, vivit
+from test_weights import CLIP, SWIN, as_official, as_openai, equal, frames_of, image_swin, swin, vivit
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 import cm3t
 from cm3t import backbones
 from cm3t.backbones import formats, weights
+from cm3t.config import resolve
 from cm3t.dryrun import weights_missing
 
 CLIPS = {
@@ -51,6 +54,21 @@ def test_the_backbone_that_has_the_files_windows_is_named(tmp_path, monkeypatch)
         model = backbones.backbone("small", weights=tmp_path / "long.safetensors")
     assert model.loaded.window == (4, 3, 3) and len(model.loaded.interpolated) == 4
     assert backbones.backbone("small_ssv2", weights=tmp_path / "long.safetensors").loaded.plain
+
+
+def test_a_swin_of_images_with_other_windows_is_told_as_one_of_videos_is(tmp_path, monkeypatch):
+    """As swin_base_patch4_window12_384 for video_swin_b: tables of 23 x 23 rows are not those of 7 x 7 windows."""
+    spec = dict(make="video_swin:VideoSwin", clip=(4, 24, 24), window=(2, 3, 3), **SWIN)
+    monkeypatch.setitem(backbones._SPECS, "small", spec)
+    for side, windows in ((3, None), (6, (1, 6, 6))):
+        theirs = image_swin(img_size=48, window_size=side, num_classes=5)
+        save_file(theirs.state_dict(), tmp_path / f"{side}.safetensors")
+        expected = pytest.warns(UserWarning, match=r"windows of \(1, 6, 6\), small of \(2, 3, 3\)\. The tables")
+        with expected if windows else nullcontext():
+            loaded = backbones.backbone("small", weights=tmp_path / f"{side}.safetensors").loaded
+        tables = [sum("bias_table" in line for line in lines) for lines in (loaded.interpolated, loaded.inflated)]
+        assert loaded.window == windows and tables == ([4, 0] if windows else [0, 4])
+        assert any(line.startswith("patch_embed.proj.weight") for line in loaded.inflated)
 
 
 def test_a_record_holds_the_first_of_a_long_list_and_its_length():
@@ -159,6 +177,51 @@ def test_a_classifier_without_a_bias_is_named_as_such(tmp_path):
         weights.load(vivit(classes=7), tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("before, told", [("model.",) * 2, ("model.backbone.", "model."), ("net.encoder.",) * 2])
+def test_a_prefix_of_all_names_is_taken_off_and_said_so(tmp_path, before, told):
+    """A `backbone.` alone is the way of self-supervised files, and known."""
+    whole, path = vivit(classes=5), tmp_path / "lightning.ckpt"
+    state = {f"{before}{key}": value for key, value in whole.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.4.0", "epoch": 3}, path)
+    model = vivit(classes=None)
+    report = weights.load(model, path)
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, whole.blocks[1].mlp.fc1.weight)
+    assert report.prefix == told and not report.plain
+    assert f"the prefix {told!r} of all names taken off" in str(report)
+    assert report.dropped == [f"{before}head.weight", f"{before}head.bias"]
+
+
+def test_a_prefix_before_another_layout_or_one_that_is_not_shared(tmp_path):
+    save_file({f"model.{k}": v for k, v in as_official(swin().state_dict()).items()}, tmp_path / "swin.safetensors")
+    report = weights.load(swin(), tmp_path / "swin.safetensors")
+    assert (report.layout, report.prefix) == ("official Swin", "model.")
+    own = weights.load(swin(), save(swin().state_dict(), tmp_path / "own.safetensors"))
+    assert own.plain and not own.prefix
+    state = {f"model.{k}": v for k, v in vivit(classes=None).state_dict().items()} | {"loss.weight": torch.zeros(3)}
+    with pytest.raises(weights.WeightsError, match="unexpected key model.norm.weight") as error:
+        weights.load(vivit(classes=None), save(state, tmp_path / "beside.safetensors"))
+    assert "missing key blocks.0.attn.proj.bias" in str(error.value)
+
+
+def save(state, path):
+    """A file of a state, which holds its index tables too."""
+    torch.save(state, path)
+    return path
+
+
+def test_of_keys_that_do_not_fit_some_of_each_kind_are_listed(tmp_path):
+    own = vivit(classes=None).state_dict()
+    state = {f"strange.{key}": value for key, value in own.items() if not key.startswith("blocks.0")}
+    state |= {key: value for key, value in own.items() if key.startswith("blocks.0.attn")}
+    state |= {"norm.weight": torch.zeros(7), "norm.bias": torch.zeros(7)}
+    with pytest.raises(weights.WeightsError) as error:
+        weights.load(vivit(classes=None), save(state, tmp_path / "w.pth"))
+    lines = str(error.value).splitlines()[1:]
+    kinds = [sum(word in line for line in lines) for word in ("has shape", "missing key", "unexpected key strange.")]
+    assert kinds == [2, 4, 4] and lines[-1].startswith("  and ")
+    assert f"unexpected key {next(iter(state))}" in str(error.value)
+
+
 def test_hugging_faces_clip_is_named_as_such(tmp_path):
     save_file({"vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4)}, tmp_path / "w.safetensors")
     words = "Hugging Face CLIP layout.*such files are not read; take timm's file or OpenAI's own"
@@ -200,7 +263,8 @@ def test_the_table_of_an_image_model_is_read_as_one_whatever_its_rows_divide_by(
         made, report = formats.translate(state, model)
         moments = made[key].reshape(7, 25, 2)
         assert torch.equal(moments[0], moments[6]) == image
-        assert report.window == (None if image else (5, 3, 3)) and bool(report.inflated) == image
+        assert report.window == ((1, 8, 8) if image else (5, 3, 3)) and bool(report.inflated) == image
+        assert any(line.startswith(key) for line in report.interpolated)
 
 
 def test_what_is_dropped_of_openais_clip_has_the_files_names():
@@ -254,6 +318,34 @@ def test_other_weights_tell_no_normalisation(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name, words",
+    [
+        ("clip_b", r"QuickGELU, pixels of mean \(0.481, 0.458, 0.408\) and deviation \(0.269, 0.261, 0.276\)"),
+        ("vit_b", r"pixels of mean \(0.5, 0.5, 0.5\)"),
+    ],
+)
+def test_what_a_file_does_not_tell_is_said_to_be_assumed(tmp_path, monkeypatch, name, words):
+    path = tmp_path / "w.safetensors"
+    path.touch()
+    monkeypatch.setattr(backbones.names, "fetch", lambda *given: path)
+    monkeypatch.setattr(weights, "load", lambda model, path, **clips: formats.Report("timm ViT"))
+    with torch.device("meta"):
+        line = backbones.backbone(name, weights=path).loaded.line()
+        assert re.search(f"; assumed, for the file does not tell: {words}", line)
+        for told in (*backbones.names.NAMED[name], "default"):
+            assert not backbones.backbone(name, weights=told).loaded.assumed
+
+
+def test_a_file_of_ones_own_backbone_and_what_ships_tell_how_they_were_trained(tmp_path):
+    for name in ("video_swin_mini", "clip_mini"):
+        assert not backbones.backbone(name, weights="default").loaded.assumed
+    assert not backbones.backbone("clip_mini", weights=weights.resolve("clip_mini", "default")).loaded.assumed
+    save_file(backbones.backbone("vivit_mini").state_dict(), tmp_path / "w.safetensors")
+    loaded = backbones.backbone("vivit_mini", weights=tmp_path / "w.safetensors").loaded
+    assert "assumed, for the file does not tell: pixels of mean (0.485," in str(loaded) and loaded.plain
+
+
+@pytest.mark.parametrize(
     "name, weight, theirs",
     [
         ("clip_b", "vit_base_patch16_clip_224.laion2b", "vit_base_patch16_clip"),  # trained with GELU
@@ -288,6 +380,14 @@ def test_a_clip_resnet_is_no_clip_vit(tmp_path):
         weights.load(backbones.backbone("clip_mini"), tmp_path / "rn50.st")
 
 
-def test_where_other_weights_ship_the_error_names_them():
-    with pytest.raises(weights.WeightsError, match="no supervised weights ship .*weights='contrastive' .*or make them"):
-        weights.resolve("clip_mini", "default")
+def test_default_is_what_ships_and_the_summary_says_of_which_protocol_it_is():
+    default, named = (weights.resolve("clip_mini", word) for word in ("default", "contrastive"))
+    assert default == named and default.name == "clip_mini-contrastive.safetensors"
+    assert weights.known("clip_mini") == ("default", "contrastive") and weights.known("vivit_mini")[0] == "default"
+    assert resolve(backbone="clip_mini") == resolve(backbone="clip_mini", weights="contrastive")
+    summaries = [str(cm3t.create(name, weights="default").summary()) for name in ("clip_mini", "vivit_mini")]
+    assert "pretrained by the protocol 'contrastive'" in summaries[0] and "weights:" not in summaries[1]
+    with pytest.raises(
+        weights.WeightsError, match=r"no supervised weights ship .*weights='default' \(also: contrastive"
+    ):
+        weights.resolve("clip_mini", "supervised")

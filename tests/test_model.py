@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import cm3t
+from cm3t import backbones
 from cm3t.assembly.attach import cells_of, map_sides, matched
 from cm3t.backbones.contract import ContractError
 from cm3t.backbones.video_swin import VideoSwin
@@ -222,7 +224,7 @@ def test_a_cut_off_file_and_one_of_bare_tensors_are_refused(tmp_path):
 
 def test_plugins_of_another_method_backbone_or_weights_are_refused_by_name(tmp_path, video):
     path = build("mhva").save_plugins(tmp_path / "plugins.safetensors")
-    remedy = r"the file fits cm3t.create\('tiny', method='mhva', heads={'verb': 5, 'noun': 7}\)"
+    remedy = r"the file fits cm3t.CM3T\(BACKBONE, 'mhva', {'verb': 5, 'noun': 7}\) on your BACKBONE 'tiny'"
     with pytest.raises(WeightsError, match=f'(?s)method is "mhva" in the file, "mhva.pt" here.*{remedy}'):
         build("mhva+pt").load_plugins(path)
     with pytest.raises(WeightsError, match='adapter.input is "norm" in the file, "raw" here'):
@@ -284,6 +286,47 @@ def test_byte_videos_and_closed_backbones_are_refused(video):
     assert len(CM3T(closed, "mhva", HEADS).adapters) == 3
 
 
+def test_the_prefix_drops_out_in_training_alone_and_files_tell_it(video, tmp_path):
+    torch.manual_seed(0)
+    model = CM3T(tiny(), parse_method("pt", prefix_dropout=0.5), HEADS)
+    assert [prefix.dropout for prefix in model.prefixes] == [0.5] * 3
+    assert cm3t.create("vivit_mini", method="pt", prefix_dropout=0.1, weights=None).prefixes[0].dropout == 0.1
+    with torch.no_grad():
+        assert not torch.equal(model(video)["verb"], model(video)["verb"])
+        model.eval()
+        assert torch.equal(model(video)["verb"], model(video)["verb"])
+    with pytest.raises(WeightsError, match=r"prefix.dropout is 0.5 in the file, 0.0 here(.|\n)*prefix_dropout=0.5"):
+        CM3T(tiny(), "pt", HEADS).load_plugins(model.save_plugins(tmp_path / "p.safetensors"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_plugins_are_made_in_the_backbones_precision(dtype, video):
+    video = video.to(dtype)
+    model = CM3T(tiny().to(dtype), "mhva+caa", HEADS).eval()
+    model.add_modality("audio", width=6)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert torch.equal(model.features(video), model.backbone(video))  # step 0, bit for bit
+    side = {"audio": torch.randn(2, 3, 6, dtype=dtype)}
+    assert torch.equal(model.features(video, side), model.backbone(video))
+    out = CM3T(tiny().to(dtype), "mhva+pt", HEADS).eval()(video)["verb"]
+    assert out.dtype == dtype and out.isfinite().all()
+    vit = timm.models.VisionTransformer(img_size=24, patch_size=6, embed_dim=24, depth=2, num_heads=2)
+    wrapped = CM3T(backbones.wrap(vit.to(dtype), frames=4), "mhva+pt", HEADS).eval()
+    assert wrapped(video)["noun"].dtype == dtype
+
+
+def test_a_video_on_another_device_is_refused_with_the_remedy(video):
+    model = build("mhva+caa")
+    model.add_modality("audio", width=6)
+    words = r"tiny: video is on meta, the weights are on cpu; hand in video.to\('cpu'\), or move .*model.to\('meta'\)"
+    for given in ({}, {"side": {"audio": torch.zeros(2, 3, 6)}}):
+        with pytest.raises(TypeError, match=words):
+            model(video.to("meta"), **given)
+    for network in (model.backbone, cm3t.backbone("vivit_mini")):
+        with pytest.raises(TypeError, match="video is on meta, the weights are on cpu"):
+            network(video.to("meta"))
+
+
 def test_with_one_seed_every_method_starts_from_the_same_heads():
     first, *others = (build(method) for method in (*PLUGIN_METHODS, "linear", "full"))
     assert all(torch.equal(first.heads["verb"].weight, other.heads["verb"].weight) for other in others)
@@ -327,11 +370,28 @@ def test_heads_that_are_none_are_refused_with_an_example(heads, kind, words):
         CM3T(tiny(), "linear", heads)
 
 
+BUILT = r"built for clips of \(T, H, W\) = \(4, 24, 24\), these are .*: resize or sample them"
+
+
 def test_a_clip_that_does_not_fit_is_told_what_the_model_was_built_for(video):
-    built = r"built for clips of \(T, H, W\) = \(4, 24, 24\), these are \(4, 28, 28\).*create\(..., clip=\(T, H, W\)\)"
-    with pytest.raises(ValueError, match="cells=2 does not divide the 7 x 7 token map.*" + built):
+    remedy = r", or build a model for them: create\(..., clip=\(4, 28, 28\)\), of a wrapped .*clip=\(4, 28, 28\)\)$"
+    with pytest.raises(ValueError, match="cells=2 does not divide the 7 x 7 token map.*" + BUILT + remedy):
         build("mhva")(torch.zeros(1, 3, 4, 28, 28))
-    assert CM3T(tiny(), "mhva", HEADS, clip=(4, 32, 32))(torch.zeros(1, 3, 4, 32, 32))["noun"].shape == (1, 7)
+    for size in (28, 32):  # and so it is: 7 x 7 merges to 4 x 4
+        video = torch.zeros(1, 3, 4, size, size)
+        assert CM3T(tiny(), "mhva", HEADS, clip=(4, size, size))(video)["noun"].shape == (1, 7)
     with pytest.raises(ValueError, match="channel-last") as error:  # no clip at all: the remedy is another
         build("mhva")(video.movedim(1, -1))
     assert "built for" not in str(error.value)
+
+
+def test_where_no_model_could_be_built_for_a_clip_none_is_proposed():
+    with pytest.raises(ValueError, match="cells=3 does not divide the 4 x 4 token map.*" + BUILT + "$"):
+        build("mhva", cells=3)(torch.zeros(1, 3, 4, 16, 16))  # maps of 4, 2 and 1
+    vivit = cm3t.create("vivit_mini", method="mhva", heads=HEADS, weights=None)
+    for clip in ((7, 96, 96), (8, 100, 96), (0, 96, 96)):
+        with pytest.raises(ValueError, match=r"does not divide into patches.* these are .*: resize or sample them$"):
+            vivit(torch.zeros(1, 3, *clip))
+    eight = CM3T(tiny(), parse_method("mhva", preset="eight"), HEADS)
+    with pytest.raises(ValueError, match="time_cells=2 does not divide the 1 frames.*" + BUILT + "$"):
+        eight(torch.zeros(1, 3, 2, 24, 24))

@@ -3,10 +3,13 @@
 import re
 
 import pytest
+import timm
 import torch
 from test_modality import METHODS, WIDTHS, build, each_method, enliven, same, side, some, step, video  # noqa: F401
 from test_model import HEADS, tiny
 
+import cm3t
+from cm3t import backbones
 from cm3t.backbones.weights import WeightsError
 from cm3t.methods import PRESETS, parse_method
 from cm3t.model import CM3T
@@ -73,6 +76,8 @@ def test_what_modalities_share_is_a_file_of_its_own(video, side, tmp_path):  # n
     enliven(bare).save_plugins(vision)
     other = build("caa", add=(), lively=False)
     other.load_plugins(vision)
+    with pytest.raises(WeightsError, match="holds what modalities share, and .* none: add the modalities first$"):
+        other.load_modality(parts[-1])
     for path in parts:
         other.load_modality(path)
     same(other.eval()(video, side), model(video, side), 0)
@@ -112,7 +117,7 @@ def test_files_that_do_not_fit_are_refused_by_what_differs(tmp_path):
         WeightsError, match="(?s)modalities is .*flow.* in the file.*with add_modality.'audio', width=6"
     ):
         build("caa", add=("audio",)).load_plugins(whole)
-    with pytest.raises(WeightsError, match="the file fits cm3t.create.*, caa_form='token_gate'.*'flow', width=4"):
+    with pytest.raises(WeightsError, match="the file fits cm3t.CM3T.*, caa_form='token_gate'.*'flow', width=4"):
         model.load_plugins(build("gate").save_plugins(tmp_path / "gate.safetensors"))
     with pytest.raises(ValueError, match="no modality 'speech' to save; there are audio, flow, fusion"):
         model.save_modality("speech", tmp_path / "speech.safetensors")
@@ -127,11 +132,29 @@ def test_the_remedy_for_a_file_of_a_preset_makes_a_model_that_takes_it(tmp_path,
     file = saved.save_plugins(tmp_path / "preset.safetensors")
     with pytest.raises(WeightsError) as error:
         CM3T(tiny(), "pt", HEADS).load_plugins(file)
-    (call,) = re.findall(r"the file fits cm3t.create\('tiny', (.*)\)", str(error.value))
-    given = eval(f"dict({call})")
-    assert ("preset" in given) == (preset != "default") and given["caa_form"] == "standard"
-    method = parse_method(given.pop("method"), **{k: v for k, v in given.items() if k != "heads"})
-    CM3T(tiny(), method, given["heads"]).load_plugins(file)
+    (call,) = re.findall(r"the file fits (cm3t.CM3T\(.*\)) on your BACKBONE 'tiny'", str(error.value))
+    assert ("preset=" in call) == (preset != "default") and "caa_form='standard'" in call
+    eval(call, {"cm3t": cm3t, "BACKBONE": tiny()}).load_plugins(file)
+
+
+def test_the_remedy_for_a_network_of_cm3ts_is_create(tmp_path):
+    saved = cm3t.create("vivit_mini", method="mhva", heads=HEADS, weights=None, cells=3)
+    with pytest.raises(WeightsError) as error:
+        CM3T(tiny(), "pt", HEADS).load_plugins(saved.save_plugins(tmp_path / "named.safetensors"))
+    (given,) = re.findall(r"the file fits cm3t.create\((.*)\)", str(error.value))
+    assert eval(f"cm3t.create({given}, weights=None)").method == saved.method
+
+
+def test_the_remedy_for_a_wrapped_network_wraps_it(tmp_path):
+    def wrapped(name):
+        return backbones.wrap(timm.create_model(name, depth=1, img_size=32), frames=2)
+
+    saved = CM3T(wrapped("vit_tiny_patch16_224"), "pt", HEADS).save_plugins(tmp_path / "vit.safetensors")
+    words = (
+        r"fits cm3t.CM3T\(cm3t.backbones.wrap\(timm.create_model\('vit_tiny_patch16_224'\), frames=8\), 'pt', {'verb'"
+    )
+    with pytest.raises(WeightsError, match=words):
+        CM3T(wrapped("vit_tiny_patch16_384"), "pt", HEADS).load_plugins(saved)
 
 
 def test_a_refused_state_lists_its_keys_and_changes_nothing(tmp_path):

@@ -214,6 +214,8 @@ def test_the_command_runs_one_configuration_and_explains_mistakes(tmp_path, caps
     assert len(list(tmp_path.glob("*linear*seed0*.json"))) == 1
     assert train.main(["--method", "mvha"]) == 2
     assert "mhva" in capsys.readouterr().err
+    assert train.main(["--weights-clip", "8,96,96", "--out", str(tmp_path)]) == 2
+    assert "weights_clip=(8, 96, 96): video_swin_mini has no position embeddings" in capsys.readouterr().err
 
 
 def test_a_run_names_the_classes_that_it_cannot_learn_or_score(monkeypatch):

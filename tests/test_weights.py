@@ -89,11 +89,8 @@ def test_official_video_swin(tmp_path, half):
 
 def image_swin(**options) -> nn.Module:
     """timm's 2-D Swin of the same size."""
-    return lively(
-        timm.models.SwinTransformer(
-            img_size=24, patch_size=4, window_size=3, embed_dim=24, depths=(2, 2), num_heads=(2, 4), **options
-        )
-    )
+    sizes = dict(img_size=24, patch_size=4, window_size=3, embed_dim=24, depths=(2, 2), num_heads=(2, 4))
+    return lively(timm.models.SwinTransformer(**sizes | options))
 
 
 def test_a_2d_swin_is_inflated_and_sees_a_still_clip_as_the_image(tmp_path):

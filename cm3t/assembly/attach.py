@@ -161,3 +161,14 @@ def cells_of(backbone: nn.Module, cells: int, clip: tuple[int, int, int]) -> lis
             remedy += f", or clip=({clip[0]}, {h}, {w})" + (f" (to a run, size={h})" if h == w else "")
         raise ValueError(f"cells={cells} divides no token map of {backbone.name}; they divide so: {maps}; {remedy}")
     return chosen
+
+
+def could_take(backbone: nn.Module, spec: AdapterSpec | None, clip: tuple[int, int, int]) -> bool:
+    """Could a model on this backbone be built for clips of (T, H, W) pixels: do patches and cells divide them?"""
+    try:
+        with at_rest(backbone):
+            plane = backbone.split(embed_nothing(backbone, clip))[0]
+        cells_of(backbone, spec.match_cells or spec.cells if spec else 1, clip)
+    except ValueError:
+        return False
+    return spec is None or plane.shape[1] % spec.time_cells == 0

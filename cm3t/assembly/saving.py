@@ -4,11 +4,12 @@ import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from cm3t import __version__
+from cm3t import __version__, backbones
 from cm3t.assembly import plugin_file
 from cm3t.backbones.weights import WeightsError, misfits
 from cm3t.coerce import ConfigError
@@ -49,7 +50,7 @@ class Saving:
     def load_plugins(self, path: str | Path, *, check_weights: bool = True) -> None:
         """Load a file of `save_plugins`: strict, and refused for another backbone, method, heads or modalities.
 
-        Raises WeightsError that says what differs, and the `create` whose model the file fits.
+        Raises WeightsError that says what differs, and the call that makes a model which the file fits.
         A file of the same method without its modalities (mhva+pt for mhva+pt+caa) loads what it has; the modalities
         and their heads stay as they are: that is how a second step of training starts from the first.
         `check_weights=False` accepts a backbone of the right name whose weights differ from those trained on.
@@ -108,6 +109,8 @@ class Saving:
         if problems:
             problems.append(f"the file is of {_recipe(about)}; heads=False leaves its classifiers, name=... renames it")
             raise WeightsError(self._misfit(str(path), problems))
+        if about["modality"] == "fusion" and not self.side:
+            raise WeightsError(f"{path} holds what modalities share, and this model has none: add the modalities first")
         new = spec is not None and name not in self.side
         if new:
             self.add_modality(name, **spec)
@@ -211,11 +214,21 @@ def _described(method: Method) -> dict:
 
 
 def _recipe(about: Mapping) -> str:
-    """The call of `create` (and `add_modality`) whose model a description fits."""
-    method = about["method"]
-    settings = min((_settings(method, preset) for preset in PRESETS), key=lambda found: not _makes(method, found))
-    given = {"method": method["name"], "heads": about["heads"]} | settings
-    words = ", ".join([repr(about["backbone"]), *(f"{name}={value!r}" for name, value in given.items())])
+    """The call (and those of `add_modality`) whose model a description fits."""
     sides = [(one["name"], one["spec"]) for one in about.get("modalities", ())]
     added = [", ".join([repr(name), *(f"{k}={v!r}" for k, v in spec.items() if v is not None)]) for name, spec in sides]
-    return f"cm3t.create({words})" + "".join(f" with add_modality({one})" for one in added)
+    return _call(about) + "".join(f" with add_modality({one})" for one in added)
+
+
+def _call(about: Mapping) -> str:
+    """`create`, or `CM3T` for a network that `create` does not know: on the wrapped one where timm has that name."""
+    name, words, heads = about["backbone"], repr(about["method"]["name"]), repr(about["heads"])
+    tried = (_settings(about["method"], preset) for preset in PRESETS)
+    settings = min(tried, key=lambda found: not _makes(about["method"], found))
+    options = "".join(f", {option}={value!r}" for option, value in settings.items())
+    if name in backbones.NAMES:
+        return f"cm3t.create({name!r}, method={words}, heads={heads}{options})"
+    method = f"cm3t.methods.parse_method({words}{options})" if options else words
+    if import_module("timm").is_model(name):
+        return f"cm3t.CM3T(cm3t.backbones.wrap(timm.create_model({name!r}), frames=8), {method}, {heads})"
+    return f"cm3t.CM3T(BACKBONE, {method}, {heads}) on your BACKBONE {name!r}"

@@ -61,7 +61,7 @@ class Summary:
     heads: int
     reference: int
     denominator: str
-    weights: str = ""  # what became of the backbone's weights, where not all went in as they were
+    weights: str = ""  # what became of the backbone's weights, where not all went in as they were, and unusual ones
 
     @property
     def trainable(self) -> int:

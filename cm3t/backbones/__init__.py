@@ -98,10 +98,11 @@ def backbone(
     mapped, dropped, interpolated (it is None with random ones), and a UserWarning that the file has other attention
     windows.
     `model.pixels` is the normalisation that weights of timm's were trained with; files and other repositories do not
-    tell theirs, and are taken to have the backbone's usual one.
+    tell theirs, and are taken to have the backbone's usual one; nor an activation: the report says what was assumed.
     `clip` is (T, H, W) if not the backbone's own: position embeddings are then made for it.
     `weights_clip` is (T, H, W) of the clips that a file of position embeddings was trained on, where it is neither the
-    published one's nor the model's: their number alone does not tell it.
+    published one's nor the model's, and no config.json of Hugging Face's lies beside it: their number alone does not
+    tell it.
     Raises ValueError for an unknown name, listing the known ones, and for a clip or a number of classes that cannot be;
     WeightsError for weights that do not fit, before any download where timm's name says that they are of another
     network.
@@ -126,6 +127,8 @@ def backbone(
         check_clip(told, name, model.patch)
     if path is not None:
         model.loaded = weights_file.load(model, path, native=_SPECS[name]["clip"], told=told)
+        if not model.loaded.protocol and not names.is_told(name, weights):
+            model.loaded.assumed = names.assumed(name, model.pixels)
         if model.loaded.window:
             _warn_of_windows(name, path, model.loaded.window)
     return model

@@ -4,6 +4,7 @@ A backbone is read, never rewritten: `cm3t.model` walks over its blocks and adds
 branches. Whatever keeps this contract can be adapted; whatever breaks it is refused by name.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -102,9 +103,9 @@ def embed_nothing(backbone: nn.Module, clip: Sequence[int]) -> Tensor:
 def check(backbone: nn.Module, *, prefixes: bool = False) -> None:
     """Raise `ContractError` naming the first attribute that is missing or at fault, and the block where it is in one.
 
-    With `prefixes` the attention must be one that prefix tuning can open; without, any attention will do. One black
-    clip is walked through a backbone of one's own, in eval mode, so that all that it returns is known: it costs a
-    forward pass. Of this package's networks the embedding alone is run.
+    With `prefixes` the attention must be one that prefix tuning can open, and must heed its prefix; without, any will
+    do. One clip is walked through a backbone of one's own, in eval mode, so that all that it returns is known: it costs
+    a forward pass. Of this package's networks the embedding alone is run.
     """
     who = getattr(backbone, "name", type(backbone).__name__)
     for attribute in _BACKBONE:
@@ -190,19 +191,42 @@ def _map_of(backbone: nn.Module, x: Tensor, what: str) -> Tensor:
 
 def _through(block: nn.Module, x: Tensor, of: str, length: int) -> Tensor:
     """x, shaped as x, behind both branches of a block; with a `length`, its attention reads so long a prefix."""
-    shape, prefix = tuple(x.shape), None
-    if length:
-        call, embedding = f"`attn.project_prefix(E)` of {of}", x.new_zeros(length, x.shape[-1])
-        prefix = _run(call, lambda: block.attn.project_prefix(embedding))
-        _expect_two(call, prefix, tuple(embedding.shape), "(k, v), both shaped as E")
-    call = f"`attention({'x, prefix' if length else 'x'})` of {of}, on x of shape {shape},"
-    branch = _run(call, lambda: block.attention(x, prefix))
+    shape = tuple(x.shape)
+    if length:  # a black clip may give zeros, which hide what a prefix does
+        x = _waves(x, shape)
+    call = f"`attention(x)` of {of}, on x of shape {shape},"
+    branch = _run(call, lambda: block.attention(x))
     _expect(call, branch, shape, "the branch, shaped as x")
+    if length:
+        _expect_a_prefix_heard(block, x, branch, of, length)
     x = x + branch
     call = f"`feedforward(x)` of {of}, on x of shape {shape},"
     pair = _run(call, lambda: block.feedforward(x))
     _expect_two(call, pair, shape, "(norm2(x), branch), both shaped as x")
     return x + pair[1]
+
+
+def _expect_a_prefix_heard(block: nn.Module, x: Tensor, plain: Tensor, of: str, length: int) -> None:
+    """ContractError unless the attention of x takes a prefix, and gives with it another branch than the plain one.
+
+    A branch of zeros, as behind a gate that starts at 0, tells nothing; nor do branches on the meta device.
+    """
+    call, embedding = f"`attn.project_prefix(E)` of {of}", _waves(x, (length, x.shape[-1]))
+    prefix = _run(call, lambda: block.attn.project_prefix(embedding))
+    _expect_two(call, prefix, tuple(embedding.shape), "(k, v), both shaped as E")
+    call = f"`attention(x, prefix)` of {of}, on x of shape {tuple(x.shape)},"
+    branch = _run(call, lambda: block.attention(x, prefix))
+    _expect(call, branch, tuple(x.shape), "the branch, shaped as x")
+    if not x.is_meta and branch.any() and torch.equal(branch, plain):
+        raise ContractError(
+            f"{call} gives what `attention(x)` gives: it ignores the prefix (k, v); put it before the attention's own "
+            "keys and values, as cm3t.backbones.tokens.OpenAttention does, or use a method without `pt`"
+        )
+
+
+def _waves(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Numbers of a shape, none 0, with the precision and device of a tensor; nothing is drawn."""
+    return torch.arange(1.0, math.prod(shape) + 1, device=like.device).sin().reshape(shape).to(like.dtype)
 
 
 def _expect(call: str, value: object, shape: tuple[int, ...], words: str) -> None:
@@ -263,9 +287,17 @@ def check_layout(
         raise ValueError(f"{name}: video has shape {shape}, a batch of no clips; leave empty batches out")
     if not video.is_floating_point():
         given = "video" if video.dtype == torch.uint8 else "video.to(torch.uint8)"
+        remedy = f"normalised floats: cm3t.data.clip.normalise({given}, *{owner}.pixels)"
+        remedy = "its real part: video.real" if video.is_complex() else remedy
+        raise TypeError(f"{name}: video is {video.dtype}; hand in {remedy}")
+
+
+def check_device(video: Tensor, name: str, weights: Tensor) -> None:
+    """Raise TypeError, with the remedy, where a video (B, 3, T, H, W) is on another device than a parameter is."""
+    if video.device != weights.device:
         raise TypeError(
-            f"{name}: video is {video.dtype}; hand in normalised floats: "
-            f"cm3t.data.clip.normalise({given}, *{owner}.pixels)"
+            f"{name}: video is on {video.device}, the weights are on {weights.device}; hand in "
+            f"video.to('{weights.device}'), or move the model: model.to('{video.device}')"
         )
 
 
@@ -280,9 +312,10 @@ def check_video(
     """Raise TypeError or ValueError, with the remedy, unless `video` is a normalised float (B, 3, T, H, W) that fits.
 
     patch    (t, h, w) pixels a token, by which clips must divide; where they are `padded`, they need one patch at least
-    weights  one of the backbone's parameters: the video must have its precision, unless torch casts by itself
+    weights  one of the backbone's parameters: the video must have its device and, unless torch casts, its precision
     """
     check_layout(video, name, patch, owner="backbone")
+    check_device(video, name, video if weights is None else weights)
     shape = tuple(video.shape)
     if weights is not None and video.dtype != weights.dtype and not torch.is_autocast_enabled(video.device.type):
         own = str(weights.dtype).removeprefix("torch.")

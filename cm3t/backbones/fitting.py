@@ -35,10 +35,11 @@ def fit(
         old = _table_grid(len(value), spans, image)
         if old is not None:
             fitted = _spread(value, old, spans)
-            if old[0] == 1 < spans[0]:
-                how = report.inflated
-            elif old != spans:
+            inflated = old[0] == 1 < spans[0]
+            if old[1:] != spans[1:] or (old[0] != spans[0] and not inflated):
                 report.window = tuple((n + 1) // 2 for n in old)
+            elif inflated:
+                how = report.inflated
     elif key == "pos_embed" and value.ndim == 3 and value.shape[1] > (extra := own.shape[1] - math.prod(model.grid)):
         old = _position_grid(value.shape[1] - extra, model, image, native, told)
         if old is not None:
@@ -91,12 +92,9 @@ def _position_grid(rows: int, model: nn.Module, image: bool, native: Grid | None
     """(T, H, W) of position embeddings with so many rows; None where nothing tells it.
 
     The clip that was told; else the published one's grid, or the model's own. Else images are square, and of a video
-    either time or space is taken to be another: time first, within a factor of `REACH`, and no guess is made where the
-    model's frames and the published ones leave two.
+    either time or space is taken to be another; where more than one reading is possible, no guess is made.
     """
     still = image or model.grid[0] == 1
-    known = [_tokens(native, model, still)] if native is not None else []
-    known.append((1, *model.grid[1:]) if still else model.grid)
     if told is not None:
         given = _tokens(told, model, still)
         if math.prod(given) != rows:
@@ -106,15 +104,27 @@ def _position_grid(rows: int, model: nn.Module, image: bool, native: Grid | None
                 "give the clip that it was trained on as weights_clip"
             )
         return given
+    known = _known(model, still, native)
     if found := next((grid for grid in known if math.prod(grid) == rows), None):
         return found
     if still:
         side = math.isqrt(rows)
         return (1, side, side) if side * side == rows else None
-    times = {(rows // (h * w), h, w) for t, h, w in known if rows % (h * w) == 0 and _near(rows // (h * w), t)}
-    sides = {(t, math.isqrt(rows // t)) for t, _, _ in known}
-    found = times or {(t, side, side) for t, side in sides if t * side * side == rows}
+    found = _readings(rows, known)
     return found.pop() if len(found) == 1 else None
+
+
+def _known(model: nn.Module, still: bool, native: Grid | None) -> list[Grid]:
+    """(T, H, W) tokens of the published clip, where there is one, and of the model's own."""
+    published = [_tokens(native, model, still)] if native is not None else []
+    return [*published, (1, *model.grid[1:]) if still else model.grid]
+
+
+def _readings(rows: int, known: list[Grid]) -> set[Grid]:
+    """The grids (T, H, W) with so many rows that differ from a known one in time alone, or, if square, in space."""
+    times = {(rows // (h * w), h, w) for t, h, w in known if rows % (h * w) == 0 and _near(rows // (h * w), t)}
+    sides = {(t, math.isqrt(rows // t), math.isqrt(rows // t)) for t, _, _ in known}
+    return times | {(t, h, w) for t, h, w in sides if t * h * w == rows}
 
 
 REACH = 4  # Choice: a file of 8 frames for a model of 32 is common, one of 4 is not
@@ -131,11 +141,13 @@ def _near(n: int, t: int) -> bool:
     return n <= REACH * t and t <= REACH * n
 
 
-def clips_of(rows: int, model: nn.Module) -> list[Grid]:
-    """Clips (T, H, W) in pixels, of square frames, that have so many positions; those of the likeliest form."""
+def clips_of(rows: int, model: nn.Module, native: Grid | None = None) -> list[Grid]:
+    """Clips (T, H, W) in pixels that have so many positions: the possible readings, else those of square frames."""
     t, (length, height, width) = model.grid[0], model.patch
     if t == 1:  # the frames share their positions, which are those of one image
         return []
     sides = [side for side in range(4, math.isqrt(rows) + 1) if rows % (side * side) == 0]
-    grids = [(rows // (side * side), side) for side in sides]
-    return [(n * length, side * height, side * width) for n, side in grids if 1 < n <= REACH * t]
+    square = [(rows // (side * side), side, side) for side in sides]
+    grids = sorted(_readings(rows, _known(model, False, native)), reverse=True)
+    grids = grids or [grid for grid in square if 1 < grid[0] <= REACH * t]
+    return [(n * length, h * height, w * width) for n, h, w in grids]

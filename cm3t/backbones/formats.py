@@ -72,14 +72,16 @@ def translate(
     tensors = dict(tensors)
     report = Report(layout="own")
     report.widened = sum(map(_half, tensors.values()))
+    own = model.state_dict()
+    tensors, report.prefix = _without_prefix(tensors, own)
     state, theirs = _rename(widen(tensors), report)
     report.strange = len(report.dropped)
-    own = model.state_dict()
     headless = not any(k.startswith("head.") for k in own)
     for key in [k for k in state if k.endswith(DERIVED) or (headless and k.startswith("head."))]:
         if key in theirs:  # else it was made here, a bias that the file does not have
             report.dropped.append(theirs[key])
         del state[key]
+    report.dropped = [report.prefix + key for key in report.dropped]
     image = getattr(state.get("patch_embed.proj.weight"), "ndim", 5) == 4  # a model of images, which has no time
     for key, value in list(state.items()):
         if key in own and (value.shape != own[key].shape or key == "pos_embed"):  # 7 x 28 tokens are not 14 x 14
@@ -94,6 +96,28 @@ def translate(
             state[key] = torch.zeros_like(value)
             report.kept.append(f"{key} (starts at 0)")
     return state, report
+
+
+def _without_prefix(tensors: State, own: State) -> tuple[State, str]:
+    """Tensors of any shape without the prefix that all their names share, where only so their layout is known; it.
+
+    Trainers put one before a network's names: Lightning's "model.", or "model.backbone.".
+    """
+    prefix = ""
+    while tensors and not _known(tensors, own):
+        first = {key.partition(".")[0] for key in tensors}
+        if len(first) > 1 or any("." not in key for key in tensors):
+            return {prefix + key: value for key, value in tensors.items()}, ""
+        prefix += f"{first.pop()}."
+        tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
+    return tensors, prefix
+
+
+def _known(tensors: State, own: State) -> bool:
+    """Are these names of a layout that is known here, or the model's own?"""
+    found = Report(layout="own")
+    _rename({key: value.to("meta") for key, value in tensors.items()}, found)
+    return found.layout != "own" or not own.keys().isdisjoint(tensors)
 
 
 def widen(tensors: Mapping[str, Tensor]) -> State:

@@ -61,9 +61,15 @@ NAMED = {
 }
 
 
+PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
+# What ships for a mini backbone, where it is not the supervised kind (`settings.PAPER_WEIGHTS` too).
+SHIPPED = {"clip_mini": "contrastive"}
+
+
 def called(backbone: str, name: str) -> str:
-    """The published name that "default" means, where a backbone's own do not ship with the package; others as given."""
-    return next(iter(NAMED.get(backbone, {})), name) if name == "default" else name
+    """The name that "default" means: the usual one of the published, or the only one that ships; others as given."""
+    usual = next(iter(NAMED.get(backbone, {})), SHIPPED.get(backbone, name))
+    return usual if name == "default" else name
 
 
 def folder() -> Path:
@@ -136,6 +142,19 @@ def pixels_trained_on(backbone: str, weights: str | Path | None) -> tuple[tuple,
 
     about = get_pretrained_cfg(source.timm)
     return tuple(about.mean), tuple(about.std)
+
+
+def is_told(backbone: str, weights: str | Path) -> bool:
+    """Does the name of weights tell how they were trained? It does of what ships or is published, and of timm's."""
+    ours = ("default", *PROTOCOLS, *NAMED.get(backbone, {}))
+    return str(weights) in ours or pixels_trained_on(backbone, weights) is not None
+
+
+def assumed(backbone: str, pixels: tuple[tuple, tuple]) -> str:
+    """What is taken to be so of a file that does not tell it: an activation, mean and deviation (3 each) of pixels."""
+    mean, deviation = (", ".join(f"{n:.3g}" for n in numbers) for numbers in pixels)
+    activation = "QuickGELU, " if "quickgelu" in IMAGE_MODELS.get(backbone, "") else ""
+    return f"{activation}pixels of mean ({mean}) and deviation ({deviation})"
 
 
 def _network(model: str) -> str:

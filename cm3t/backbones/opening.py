@@ -1,11 +1,14 @@
 """Files of weights, opened so that nothing in them can run, and freed of what other programs put around parameters."""
 
+import json
 import re
 import zipfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+
+from cm3t.backbones.positions import Grid
 
 # Keys under which parameters are kept; one of the second kind is read where it is alone and there is none of the first.
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "model_state", "module", "net")
@@ -29,6 +32,21 @@ def opened(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         tensors, metadata = _torch_file(path), {}
     names_of = {key: key.replace("_orig_mod.", "").removeprefix("module.") for key in tensors}
     return {names_of[key]: value for key, value in tensors.items()}, metadata
+
+
+def clip_beside(path: Path) -> Grid | None:
+    """(T, H, W) in pixels of the clips of a video model, as Hugging Face's config.json beside its file has them.
+
+    None where there is none, where it is damaged, and where it is of a model of images.
+    """
+    try:
+        about = json.loads((Path(path).parent / "config.json").read_text(encoding="utf-8"))
+        side = about["image_size"]
+        height, width = side if isinstance(side, list) else (side, side)
+        clip = about["num_frames"], height, width
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return clip if all(type(n) is int and n > 0 for n in clip) and "tubelet_size" in about else None
 
 
 def _no_torch_file(path: Path) -> str | None:
@@ -63,10 +81,11 @@ def _torch_file(path: Path) -> dict[str, torch.Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling fails in many ways; every one of them is a refusal
         culprit = re.search(r"GLOBAL (\S+)", str(error))
+        state = 'torch.load(PICKLE, weights_only=False)["state_dict"]'
         why = f"it holds {culprit[1]}" if culprit else type(error).__name__
         raise WeightsError(
             f"{path} is neither a safetensors file nor a torch file of tensors alone ({why}). "
-            f"Other pickles can run code when they are opened: {remedy.format('state_dict')}"
+            f"Other pickles can run code when they are opened: {remedy.format(state)} (or whatever key holds them)"
         ) from error
     tensors = _unwrapped(content, path)
     if not tensors:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -15,14 +16,14 @@ from torch import nn
 from cm3t.backbones import names
 from cm3t.backbones.fitting import clips_of
 from cm3t.backbones.formats import translate, widen
-from cm3t.backbones.opening import WeightsError, opened
+from cm3t.backbones.opening import WeightsError, clip_beside, opened
+from cm3t.backbones.positions import Grid
 from cm3t.backbones.report import Report
 from cm3t.coerce import nearest
 from cm3t.words import kind_of
 
 LISTED = 10  # keys that an error names
 UNREAD = {"Hugging Face CLIP": "take timm's file or OpenAI's own of the same weights: weights='openai' of clip_b"}
-PROTOCOLS = ("supervised", "contrastive")  # by which the mini backbones were pretrained
 
 
 def shipped(name: str, protocol: str = "supervised") -> Path:
@@ -44,14 +45,15 @@ def shipped(name: str, protocol: str = "supervised") -> Path:
 
 
 def _shipped_file(name: str, protocol: str) -> Path:
-    file = name if protocol == PROTOCOLS[0] else f"{name}-{protocol}"
+    file = name if protocol == names.PROTOCOLS[0] else f"{name}-{protocol}"
     return Path(str(files("cm3t") / "weights" / f"{file}.safetensors"))
 
 
 def known(name: str) -> tuple[str, ...]:
     """The names of weights that a backbone has: those that ship, then the published ones."""
-    shipping = [protocol for protocol in PROTOCOLS if _shipped_file(name, protocol).is_file()]
-    return ("default",) * (PROTOCOLS[0] in shipping) + (*shipping, *names.NAMED.get(name, ()))
+    shipping = [protocol for protocol in names.PROTOCOLS if _shipped_file(name, protocol).is_file()]
+    usual = names.SHIPPED.get(name, names.PROTOCOLS[0])
+    return ("default",) * (usual in shipping) + (*shipping, *names.NAMED.get(name, ()))
 
 
 def remedy(name: str) -> str:
@@ -63,20 +65,20 @@ def remedy(name: str) -> str:
 
 def resolve(name: str, weights: str | Path) -> Path:
     """The file behind `weights`: a published name is its (downloaded) file, all else a path. "default" is the shipped
-    file, or the usual one of the published (`names.called`).
+    file (of clip_mini the contrastive one), or the usual one of the published (`names.called`).
 
     A folder stands for the model.safetensors in it, or the like. A repository of the Hugging Face hub ("org/name") and
     a name of timm's with its tag ("vit_base_patch16_224.dino") are downloaded as published names are; whether they fit,
     loading tells.
 
-    The mini backbones' own are named by their protocol, supervised (the default) or contrastive. Raises WeightsError
-    where nothing of the kind is known or can be had, with what to download and where to put it; TypeError for True.
+    The mini backbones' own are named by their protocol, supervised or contrastive. Raises WeightsError where nothing of
+    the kind is known or can be had, with what to download and where to put it; TypeError for True.
     """
     if not isinstance(weights, str | Path):
         raise TypeError(f"weights={weights!r} is {kind_of(weights)}; {remedy(name)}, or None for random ones")
     text = names.called(name, str(weights))
-    if text == "default" or text in PROTOCOLS:
-        return shipped(name, PROTOCOLS[0] if text == "default" else text)
+    if text == "default" or text in names.PROTOCOLS:
+        return shipped(name, names.PROTOCOLS[0] if text == "default" else text)
     path = Path(weights)
     if text not in names.NAMED.get(name, {}) and path.exists():
         if not path.is_dir():
@@ -120,13 +122,26 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Every missing, unexpected and wrongly shaped key of `tensors`, a sentence each; empty where all fit."""
-    differ = [f"missing key {k}" for k in own if k not in tensors]
-    differ += [f"unexpected key {k}" for k in tensors if k not in own]
-    return differ + [
-        f"{k} has shape {tuple(tensors[k].shape)}, the model's is {tuple(own[k].shape)}"
-        for k in own
-        if k in tensors and tensors[k].shape != own[k].shape
+    return [line for kind in _kinds_of_misfits(own, tensors) for line in kind]
+
+
+def _kinds_of_misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Missing keys, unexpected ones in the file's order, and those of tensors of another shape; a sentence each."""
+    wrong = [k for k in own if k in tensors and tensors[k].shape != own[k].shape]
+    return [
+        [f"missing key {k}" for k in own if k not in tensors],
+        [f"unexpected key {k}" for k in tensors if k not in own],
+        [f"{k} has shape {tuple(tensors[k].shape)}, the model's is {tuple(own[k].shape)}" for k in wrong],
     ]
+
+
+def _some_misfits(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """`LISTED` keys that do not fit, of tensors of any shape, some of each kind; and how many more there are."""
+    missing, unexpected, wrong = _kinds_of_misfits(own, tensors)
+    kinds = (sorted(wrong), sorted(missing), unexpected)
+    mixed = [line for row in zip_longest(*kinds) for line in row if line]
+    shown, more = set(mixed[:LISTED]), len(mixed) - LISTED
+    return [line for kind in kinds for line in kind if line in shown] + [f"and {more} more"] * (more > 0)
 
 
 def load(
@@ -139,20 +154,20 @@ def load(
     """Load a checkpoint of any known layout into a backbone, strictly; returns what was mapped, dropped, interpolated.
 
     A headless model drops a file's head; a model with a head needs a head of its size in the file. `native` is the clip
-    (T, H, W) that published weights were made for, `told` the clip of this very file, where it is known. Raises
-    WeightsError that says of what size file and model are, with the first keys that do not fit, and for weights that
-    are integers or not finite.
+    (T, H, W) that published weights were made for, `told` the clip of this very file, where it is known; a config.json
+    of Hugging Face's beside the file takes the place of `native`. Raises WeightsError that says of what size file and
+    model are, with the first keys that do not fit, and for weights that are integers or not finite.
     """
-    tensors = opened(path)[0]
+    tensors, metadata = opened(path)
+    native = clip_beside(path) or native
     try:
         state, report = translate(tensors, model, native, told)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
     own = model.state_dict()
     if differ := misfits(own, state):
-        more = [f"and {len(differ) - LISTED} more"] if len(differ) > LISTED else []
         where = f"{path} ({report.layout} layout) does not fit {model.name}, {len(differ)} keys"
-        lines = [f"{where}: {_why(model, own, state, report)}", *sorted(differ)[:LISTED], *more]
+        lines = [f"{where}: {_why(model, own, state, report, native)}", *_some_misfits(own, state)]
         raise WeightsError("\n  ".join(lines))
     for key, value in state.items():
         if own[key].is_floating_point() and not value.is_floating_point():
@@ -164,11 +179,11 @@ def load(
                 f"{path}: {key} has values that are not finite; the file is damaged, or diverged as it was made"
             )
     model.load_state_dict(state)
-    report.digest = digest(path)
+    report.digest, report.protocol = digest(path), json.loads(metadata.get("cm3t", "{}")).get("protocol", "")
     return report
 
 
-def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
+def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report, native: Grid | None) -> str:
     """Why a file does not fit: a layout that is not read, another head, clip or size; with the remedy."""
     if report.layout in UNREAD:
         return f"such files are not read; {UNREAD[report.layout]}"
@@ -189,7 +204,7 @@ def _why(model: nn.Module, own: Mapping, state: Mapping, report: Report) -> str:
     if len(wrong) == 1 and "pos_embed" in state and state["pos_embed"].ndim == 3:
         rows = state["pos_embed"].shape[1] - own["pos_embed"].shape[1] + places
     if rows > 0 and rows != places:
-        clips = [f"weights_clip={clip}" for clip in clips_of(rows, model)]
+        clips = [f"weights_clip={clip}" for clip in clips_of(rows, model, native)]
         return (
             f"the file has {rows} positions, the model {' x '.join(map(str, model.grid))} of them, and no file tells "
             "its clip; say which it was trained on: "

@@ -29,7 +29,7 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
     prefix_length  l of prefix tuning; default a twelfth of a frame's tokens, the share that 32 has on Video Swin
 
     Raises ContractError naming the attribute and the block that plugins have no place in, TypeError for what is no
-    model, such as a name.
+    model, such as a name, ValueError for a number of frames or a prefix length that cannot be.
     """
     if not isinstance(model, nn.Module):
         made = f"timm.create_model({model!r}, pretrained=True)" if isinstance(model, str) else "timm.create_model(...)"
@@ -37,6 +37,11 @@ def wrap(model: nn.Module, *, frames: int, name: str | None = None, prefix_lengt
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if not isinstance(frames, int) or isinstance(frames, bool) or frames < 1:
         raise ValueError(f"frames={frames!r}: a clip has at least one frame, such as frames=8")
+    length = prefix_length
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+        raise ValueError(
+            f"prefix_length={length!r}: a prefix has at least one token, such as prefix_length=16, or None"
+        )
     about = getattr(model, "pretrained_cfg", None) or {}
     name = name or about.get("architecture") or type(model).__name__.lower()
     wrapped = _wrap(model, name, frames, prefix_length)
@@ -124,7 +129,8 @@ def _reason(model: nn.Module) -> str:
     if reason := _KINDS.get(type(model).__name__):
         return f"; {reason}"
     if type(model).__module__.startswith("torchvision."):
-        return "; take timm's network of the kind: timm.create_model('swin_tiny_patch4_window7_224', pretrained=True)"
+        like = "swin_tiny_patch4_window7_224" if "Swin" in type(model).__name__ else "vit_base_patch16_224"
+        return f"; take timm's network of the kind: timm.create_model({like!r}, pretrained=True)"
     if isinstance(model, VisionTransformer | SwinTransformer):
         return "; it is a subclass, and what its own code does would be lost"
     for block in getattr(model, "blocks", ()):

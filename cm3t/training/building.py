@@ -18,7 +18,8 @@ def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
     calibrated on them.
     """
     method, clip = config.plugins, clip_of(config)
-    model = create(config.backbone, method=method, heads=data.classes, weights=config.weights, clip=clip)
+    loads = dict(weights=config.weights, weights_clip=config.weights_clip)
+    model = create(config.backbone, method=method, heads=data.classes, clip=clip, **loads)
     encoder = None if config.side_encoder == "none" else config.side_encoder
     model.checkpointing = config.checkpointing
     for name in config.side:
