@@ -145,8 +145,11 @@ def record_path(part: str, name: str, clip: Clip, device: torch.device) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """A line a comparison; --save keeps each part, once all of it is measured, with the machine's description."""
-    parser = argparse.ArgumentParser(prog="python -m cm3t.bench", description=main.__doc__)
+    """A line a comparison; --save keeps each part, once all of it is measured, with the machine's description.
+
+    Why a part was left out is kept too, where no measurement of it is.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cm3t.bench", description=main.__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="video_swin_b", choices=SIZES, help="default video_swin_b")
     parser.add_argument(
         "--clip", type=int, nargs=3, metavar=("T", "H", "W"), default=(32, 224, 224),
@@ -160,20 +163,20 @@ def main(argv: list[str] | None = None) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clip = tuple(given.clip)
     for part in given.parts or PARTS:
-        if part in OPTIONS and (reason := left_out(part, device, asked=bool(given.parts))):
-            print(f"{part}: left out, {reason}", flush=True)
-            continue
         found, skipped = [], {}
-        for ratio in measured(part, given.backbone, clip, device, given.batch, given.repeats, skipped):
+        if part in OPTIONS and (reason := left_out(part, device, asked=bool(given.parts))):
+            skipped["all"] = reason
+        batches = () if skipped else given.batch
+        for ratio in measured(part, given.backbone, clip, device, batches, given.repeats, skipped):
             found.append(ratio)
             print(ratio, flush=True)
         for what, reason in skipped.items():
             print(f"{part}, {what}: left out, {reason}", flush=True)
-        if given.save and found:
+        path = record_path(part, given.backbone, clip, device)
+        if given.save and (found or not path.exists()):
             of = {} if part == "attention" else {"backbone": given.backbone, "clip": clip}
             about = {"part": part, **of, "device": device_name(device), "threads": torch.get_num_threads()}
             about |= {"ratios": [asdict(r) for r in found], "left_out": skipped}
-            path = record_path(part, given.backbone, clip, device)
             print(write_json(path, about | {"meta_info": provenance(device_name(device))}), flush=True)
     return 0
 

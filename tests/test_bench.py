@@ -174,6 +174,18 @@ def test_the_committed_measurements_reach_their_aims_but_for_those_named():
     assert {f"{row['what']}: {row['measure']}" for row in aimed if row["ratio"] < row["target"]} == MISSED
 
 
+def test_a_part_that_is_left_out_keeps_its_reason_and_never_takes_a_measurements_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "records_dir", lambda name: tmp_path / name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench, "PARTS", ("compile",))
+    assert bench.main(["--save"]) == 0
+    (path,) = (tmp_path / "bench").iterdir()
+    saved = json.loads(path.read_text())
+    assert saved["ratios"] == [] and "compil" in saved["left_out"]["all"]
+    path.write_text("measured")
+    assert bench.main(["--save"]) == 0 and path.read_text() == "measured"
+
+
 def test_a_ratio_says_what_it_compares():
     ratio = bench.Ratio("a", "b", "time", 1.25, 1.2, 1.3, 0.8, 1.0, 1.1, 3, "bfloat16", 4)
     assert "1.25" in str(ratio) and "800.0 ms against" in str(ratio) and "aim 1.10" in str(ratio)

@@ -105,3 +105,10 @@ def test_speed_is_told_by_ratio_with_its_aim_and_machine(tmp_path):
     rows = show_budget.speed_table(tmp_path).to_dict("records")
     assert [row["ours"] for row in rows] == ["2.00 s", "2.15 GB"] and [row["aim"] for row in rows] == ["1.20", ""]
     assert rows[0]["lowest to highest"] == "1.40 to 1.60 (n=7)" and rows[0]["on"] == "Some CPU, 2 threads, float32"
+
+
+def test_what_was_not_measured_is_told_with_its_reason(tmp_path):
+    assert show_budget.speed_left_out(tmp_path) == ""
+    for part, reasons in (("compile", {"all": "no compiler"}), ("models", {"batch 4": "no room"}), ("attention", {})):
+        (tmp_path / f"speed-cpu-{part}.json").write_text(json.dumps({"part": part, "left_out": reasons}))
+    assert show_budget.speed_left_out(tmp_path) == "Left out: compile: no compiler; models, batch 4: no room."

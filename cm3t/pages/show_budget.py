@@ -129,6 +129,16 @@ def speed_table(folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def speed_left_out(folder: Path | None = None) -> str:
+    """What `cm3t.bench --save` did not measure, and why, in words; nothing where it left nothing out."""
+    told = []
+    for path in sorted((folder or records_dir("bench")).glob("speed-*.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        for what, reason in about["left_out"].items():
+            told.append(f"{about['part']}{'' if what == 'all' else f', {what}'}: {reason}")
+    return f"Left out: {'; '.join(told)}." if told else ""
+
+
 def counters_table(found: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
     """One row an operation, one column a counter, and their sums: millions of MACs, of {counter: {operation: MACs}}.
 
