@@ -29,7 +29,7 @@ _PROFILES = (
         threads=1, deterministic=True, cell_timeout=120,
     ),
     Profile(
-        name="quick", purpose="see the effects on a laptop",
+        name="quick", purpose="the whole study on a laptop; two seeds decide nothing",
         seeds=(0, 1), train_clips=400, eval_clips=120, epochs=5, batch_size=16,
         threads=None, deterministic=False, cell_timeout=1800,
     ),

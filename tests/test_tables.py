@@ -39,14 +39,19 @@ def test_rows_that_lack_seeds_do_not_count(both, make_record):
 def test_nothing_published_is_an_empty_table(study):
     study("full", [])
     text = tables.recorded(tables.frames(), PAIR, PAIR[1:])
-    assert text.endswith(" Not run yet: MHVA + PT; full fine-tuning.") and "Profile" not in text and "synthetic" in text
+    assert " Not run yet: MHVA + PT (`python -m cm3t.run 03 --profile smoke`); full fine-tuning (`" in text
+    assert "Profile" not in text and "synthetic" in text
 
 
 def test_what_has_not_run_has_no_row_and_no_column_and_is_named_below(both):
     variants = (*PAIR, plans.PT, plans.LONGER)
     text = tables.recorded(tables.frames(), variants, (plans.FULL, plans.LONGER))
     assert "| minus full fine-tuning | n |" in text and text.count("twice as long") == 1 and "| PT |" not in text
-    assert text.endswith("runs notebook NN's): PT; MHVA + PT, twice as long.")
+    assert "Not run yet at `quick`: PT (`python -m cm3t.run 03 --profile quick`); MHVA + PT, twice as long (`" in text
+    assert text.endswith("`python -m cm3t.run 04 --profile quick`).")
+    heard = plans.TABLE_6["vivit"][4]  # quick does not plan it
+    text = tables.recorded(tables.frames(), (*PAIR, heard))
+    assert text.endswith("CM3T, vivit (`python -m cm3t.run 06 --profile full`).")
 
 
 def test_an_interval_is_not_broken_over_lines():

@@ -117,8 +117,12 @@ def label(method: str) -> str:
 
 
 def methods_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> plt.Figure:
-    """One row a method, best on top: the mean with its 95 % interval, and below it every run as a dot."""
+    """One row a method, best on top: the mean with its 95 % interval, and below it every run as a dot.
+
+    Without the one from random weights, whose rate is not tuned: it has a table of its own.
+    """
     runs = select(frame)
+    runs = runs[runs["method"] != "scratch"]
     order = runs.groupby("method")[metric].mean().sort_values().index
     with house():
         figure, axes = plt.subplots(figsize=(6.4, 0.8 + 0.36 * max(len(order), 2)))
@@ -128,6 +132,10 @@ def methods_plot(frame: pd.DataFrame, metric: str = SCORE, title: str = "") -> p
             axes.errorbar(found.mean, row, xerr=found.half, fmt="|", ms=12, capsize=3, color=colour(method))
             axes.plot(values, [row - 0.25] * len(values), "o", ms=3.5, alpha=0.5, mew=0, color=colour(method))
         axes.set(yticks=range(len(order)), yticklabels=[label(m) for m in order], xlabel=readable(metric), title=title)
+        if "(%)" in readable(metric):
+            low, high = axes.get_xlim()  # of percents, however wide an interval of two runs is
+            axes.set_xlim(max(low, 0), min(high, 100))
+        figure.supxlabel("tick: mean; bar: 95 % interval; dots: seeds", fontsize=8, color="#555555")
         axes.grid(axis="y", visible=False)
     return figure
 

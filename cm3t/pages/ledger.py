@@ -79,6 +79,7 @@ def _note(claim: Claim, frame: pd.DataFrame, further: dict[str, Interval | None]
     pairs = {what: paired(frame, ours, against, claim.metric) for what, ours, against in claim.beside}
     found = (further | pairs).items()
     words = [] if claim.beyond else [f"{label_of(claim.ours)} against {label_of(claim.against)}"]
+    words += [f"agrees where the whole interval lies within {_ends(claim)}"] if claim.margin else []
     told = ((what, difference) for what, difference in found if difference or what in dict(claim.also))
     words += [f"{what}: {verdict(difference, claim.unit)}" for what, difference in told]
     if gain := over_first_step(frame, claim.ours, claim.metric):
@@ -90,6 +91,12 @@ def _note(claim: Claim, frame: pd.DataFrame, further: dict[str, Interval | None]
         if (source := rate_source(other)) not in ("given", "swept"):
             words.append(f"rate of the other side, {what}: {source}")
     return "; ".join(words)
+
+
+def _ends(claim: Claim) -> str:
+    """The differences that agree with a claim that has a margin: `-5 to 0 points`."""
+    low, high = claim.region
+    return f"{low:+g} to {high:+g} {claim.unit}".replace("+0 ", "0 ")
 
 
 def _at_tied_rates(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval]:

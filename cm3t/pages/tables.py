@@ -7,7 +7,7 @@ import pandas as pd
 from cm3t import study
 from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import show, show_side
-from cm3t.plans import HEADLINES, NETWORKS, STUDIES, Variant
+from cm3t.plans import HEADLINES, NETWORKS, PLAN, STUDIES, Variant
 from cm3t.records import published, to_frame
 from cm3t.stats import interval, rounded, select
 
@@ -59,10 +59,22 @@ def note(profile: str | None, frame: pd.DataFrame, variants: Iterable[Variant]) 
     ran = [v for v in variants if _ran(frame, v)]
     found = [SYNTHETIC, f"Profile `{profile}`."] if profile else [SYNTHETIC]
     found += [f"Learning rates, {study.rates_in_words(ran)}."] if ran else []
-    missing = [v.label for v in variants if v not in ran]
     waiting = study.NOT_RUN.capitalize() + (f" at `{profile}`" if profile else "")
-    how = f" (`python -m cm3t.run NN --profile {profile}` runs notebook NN's)" if profile else ""
-    return " ".join(found + ([f"{waiting}{how}: {'; '.join(missing)}."] if missing else []))
+    if missing := [v for v in variants if v not in ran]:
+        found.append(f"{waiting}: {'; '.join(_with_commands(missing, profile))}.")
+    return " ".join(found)
+
+
+def _with_commands(missing: Iterable[Variant], profile: str | None) -> list[str]:
+    """Labels of variants, and in brackets the command that runs them: at this profile, or the least that plans them."""
+    commands: dict[str, list[str]] = {}
+    for v in missing:
+        profiles = [profile] * bool(profile) + [name for name in PROFILES if name != profile]
+        planned = ((number, name) for name in profiles for number in PLAN if v in _planned(number, name, ()))
+        place = next(planned, None)
+        command = f" (`python -m cm3t.run {place[0]} --profile {place[1]}`)" if place else ""
+        commands.setdefault(command, []).append(v.label)
+    return [f"{'; '.join(labels)}{command}" for command, labels in commands.items()]
 
 
 def _ran(frame: pd.DataFrame, variant: Variant) -> bool:
@@ -169,7 +181,7 @@ def own_runs(
     return "\n\n".join(parts) or "None of these runs was scored on validation."
 
 
-def _planned(number: str, profile: str, groups, roots: Mapping | None) -> list[Variant]:
+def _planned(number: str, profile: str, groups, roots: Mapping | None = None) -> list[Variant]:
     """The variants of a study's groups, each once."""
     named = [name for name in study.groups_for(number, profile, groups) if name != "tuning"]
     return list(dict.fromkeys(v for name in named for v in study.placed(STUDIES[number][name], profile, roots)))
