@@ -76,7 +76,8 @@ def test_a_first_step_that_was_made_again_is_said(make_record):
         return tables.recorded({"smoke": to_frame([make_record(score=40.0), heard])}, (plans.MHVA_PT, plans.CM3T))
 
     assert page(38.5).endswith(
-        "Started from other runs of MHVA + PT than this table's: CM3T; without modalities they score 38.5."
+        "Started from other runs of MHVA + PT than this table's, with the same settings and made later, which round "
+        "otherwise: CM3T; without modalities they score 38.5."
     )
     assert "made again" not in page(40.0)
 

@@ -146,8 +146,8 @@ def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> 
     scores = [interval(select(frame, **v.settings)[metric.replace(".all.", ".no_side.")]) for v in joined]
     without = " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
     return (
-        f" Started from other runs of {vision.label} than this table's: {'; '.join(v.label for v in joined)};"
-        f" without modalities they score {without}."
+        f" Started from other runs of {vision.label} than this table's, with the same settings and made later, which "
+        f"round otherwise: {'; '.join(v.label for v in joined)}; without modalities they score {without}."
     )
 
 
