@@ -75,7 +75,7 @@ def write_report(
         raise ConfigError(f"the model restored from {record.run_id} scores otherwise than its record: run it again")
     trained = Counter(name for labels in train.open_sets(config)["train"].annotations["labels"] for name in labels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)))
+    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)), data.whose)
     parts = [
         f"# {data.file.parent.name or 'Videos'}: {_name(config)}",
         _opening(record, data, table, trained),

@@ -161,6 +161,11 @@ class VideoFolder(Segments):
         """Has any video of the split a sound track? Errors: MediaError."""
         return any(map(has_sound, self.annotations.path.unique()))
 
+    @property
+    def whose(self) -> str:
+        """What no split shares with another: "participants", or "videos" where the file names none."""
+        return "videos" if (self.table.group == self.table.video).all() else "participants"
+
     def nowhere(self, name: str) -> str:
         """What to say where no video of the split has a modality that is computed."""
         return f"no video of the {self.split} split has {name}; leave the modality out"
