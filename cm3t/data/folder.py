@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -216,6 +216,11 @@ class VideoFolder(Segments):
             if first != video:
                 key = _video_key(video)
                 raise FeatureError(f"{features.path}: {key} would be of {first} and of {video}; rename one of them")
+
+
+def usual_side(splits: Iterable[VideoFolder]) -> list[str]:
+    """What is heard where nobody says: audio where each split has a video with sound, else flow. Errors: MediaError."""
+    return ["audio"] if all(clips.has_sound for clips in splits) else ["flow"]
 
 
 def _transcript(video: Path) -> Path | None:
