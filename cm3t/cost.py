@@ -227,11 +227,11 @@ def budget() -> list[dict]:
 def main(argv: list[str] | None = None) -> None:
     """What methods cost on a backbone: parameters, the trained share, multiply-accumulates of one clip, one view."""
     parser = argparse.ArgumentParser(prog="python -m cm3t.cost", description=main.__doc__)
-    parser.add_argument("--backbone", choices=NAMES, default="video_swin_b")
+    parser.add_argument("--backbone", choices=NAMES, default="video_swin_b", help="what stays frozen (video_swin_b)")
     parser.add_argument("--method", nargs="+", metavar="WORDS", help="mhva+pt, or several; left out: the usual ones")
     parser.add_argument("--clip", metavar="T,H,W", help="in pixels; left out: the backbone's own")
     parser.add_argument("--side", nargs="+", metavar="NAME=L,D", help="tokens of modalities: audio=32,1024")
-    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("--json", action="store_true", help="print JSON in the place of a table")
     parser.add_argument("--save", action="store_true", help="write results/records/cost/budget.json, all that it holds")
     given = parser.parse_args(argv)
     if given.save:

@@ -19,29 +19,19 @@ import psutil
 import torch
 
 from cm3t.backbones import names, weights
-from cm3t.config import RunConfig, cache_dir, config_hash, has_first_step, local_dir, vision_run
+from cm3t.config import RunConfig, cache_dir, config_hash, has_first_step, local_dir, records_dir, vision_run
 from cm3t.cost import cost_of
-from cm3t.data.epic_labels import ANNOTATIONS
+from cm3t.data.expected import TABLES, tables_missing
 from cm3t.data.folder import VideoFolder
 from cm3t.data.folder_check import check_folder
 from cm3t.data.media import MediaError
 from cm3t.data.tables import MissingFiles
 from cm3t.model import create
+from cm3t.records import find_record
 from cm3t.training.loop import duration
 from cm3t.training.sets import clip_of, open_set, set_options
 from cm3t.words import counted, listed
 
-# Tables without which a data set cannot be used, below its root; of EPIC-KITCHENS-100 they may lie elsewhere.
-TABLES = {
-    "epic": tuple(
-        f"annotations/EPIC_100_{name}.csv"
-        for name in ("train", "validation", "verb_classes", "noun_classes", "tail_verbs", "tail_nouns",
-                     "unseen_participant_ids_validation")
-    ),
-    "mpiigi": ("bbr/train_samples.csv", "bbr/val_samples.csv"),
-    "udiva": ("train/metadata/sessions_train.csv", "train/metadata/parts_train.csv", "val/metadata/sessions_val.csv",
-              "val/metadata/parts_val.csv", "val/metadata/parts_val_unmasked.csv"),
-}  # fmt: skip
 TRIED = 4  # clips of a split whose pictures and modalities are read
 TRIED_OWN = 32  # of somebody's own videos, which nobody else has looked at
 WORKER = 0.6e9  # bytes of a process that reads
@@ -90,7 +80,24 @@ def check(configs: Iterable[RunConfig], out: str | Path | None = None, log: Call
 
 
 def _reading(config: RunConfig) -> str:
-    return json.dumps(set_options(config), sort_keys=True, default=str)
+    """What is opened for a run; the seed and the limit choose among the same clips, and are left out."""
+    splits = {
+        split: {name: value for name, value in options.items() if name not in ("seed", "limit")}
+        for split, options in set_options(config).items()
+    }
+    return json.dumps(splits, sort_keys=True, default=str)
+
+
+def _most(limits: Iterable[int | None]) -> int | None:
+    """The largest limit, None being none."""
+    limits = list(limits)
+    return None if None in limits else max(limits)
+
+
+def _own(config: RunConfig, clips: dict[str, int]) -> dict[str, int]:
+    """The clips of each split that a run takes of those that were found."""
+    limits = {split: options["limit"] for split, options in set_options(config).items()}
+    return {split: count if limits.get(split) is None else min(count, limits[split]) for split, count in clips.items()}
 
 
 def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
@@ -99,11 +106,13 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
     if first.data == "folder" and not _look_through(first, found):
         return
     there = first.root and Path(first.root).is_dir()  # where it is not, the reader tells what it expects
-    absent = list(tables_missing(first)) if there else []
+    absent = list(tables_missing(first.data, first.root)) if there else []
     for path in absent:
         found.lacks(f"{path} (a table of {first.data})")
     clips, tokens = found.clips.setdefault(reading, {}), found.tokens.setdefault(reading, {})
-    for split, options in set_options(first).items():
+    asked = [set_options(config) for config in configs]
+    for split, options in asked[0].items():
+        options = options | {"limit": _most(each[split]["limit"] for each in asked)}
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -120,8 +129,10 @@ def _look(reading: str, configs: list[RunConfig], found: Found) -> None:
             continue
         found.said += [f"  {split}: {w.message}" for w in caught]
     counts = ", ".join(f"{split} {count:,}" for split, count in clips.items())
-    place = first.root or ("no folder was given" if first.data in TABLES else "its own place")
-    found.said.append(f"{first.data} ({place}): {counts or 'no'} clips")
+    place = first.root or ("no folder was given" if first.data in TABLES else "shipped with the study")
+    line = f"{first.data} ({place}): {counts or 'no'} clips"
+    if line not in found.said:  # another shift or size of the same clips
+        found.said.append(line)
 
 
 def _look_through(config: RunConfig, found: Found) -> bool:
@@ -139,17 +150,6 @@ def _look_through(config: RunConfig, found: Found) -> bool:
         *(f"  {r}" for r in folder.remarks),
     ]
     return folder.readable
-
-
-def tables_missing(config: RunConfig) -> Iterable[Path]:
-    """Paths of the tables that a real data set lacks."""
-    root = Path(config.root or "ROOT")
-    for name in TABLES.get(config.data, ()):
-        places = [root / name, root / name.removeprefix("bbr/")]
-        if config.data == "epic" and os.environ.get(ANNOTATIONS):
-            places.append(Path(os.environ[ANNOTATIONS]) / Path(name).name)
-        if not any(place.is_file() for place in places):
-            yield places[0]
 
 
 def _try(data, sides: list[str], tokens: dict, found: Found) -> float:
@@ -237,19 +237,24 @@ def _estimate(configs: list[RunConfig], out: Path, found: Found) -> None:
         found.said.append("time, memory and disk are not told: there are no clips to count")
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed, computing, reading, disk, memory = _speed(device), 0.0, 0.0, 0, 0
+    speed, computing, reading, disk, memory = _speed(device), [], 0.0, 0, 0
+    before, counts = _before(configs), {}
     for config in configs:
         key = _reading(config)
-        clips, shape = found.clips.get(key, {}), clip_of(config)
+        clips, shape = _own(config, found.clips.get(key, {})), clip_of(config)
         if not clips:
             continue
         tokens = {name: found.tokens[key][name] for name in config.side if name in found.tokens[key]}
-        cost = cost_of(config.backbone, method=config.plugins, clip=shape, side=tokens)
-        kept = saved_bytes(config, tokens)
+        same = (config.backbone, repr(config.plugins), shape, repr(tokens), config.checkpointing)
+        if same not in counts:
+            macs = cost_of(config.backbone, method=config.plugins, clip=shape, side=tokens)
+            counts[same] = macs, saved_bytes(config, tokens)
+        cost, kept = counts[same]
         learned, glances = config.epochs * clips.get("train", 0), config.epochs * clips.get("tune", 0)
         scored, controls = clips.get("validation", 0), 1 + 3 * len(config.side) + bool(config.side)
         passes = PASSES[config.plugins.trains] * learned + glances + controls * scored
-        computing += 2 * cost.macs * passes / speed
+        if config_hash(config) not in before:
+            computing.append(2 * cost.macs * passes / speed)
         if config.workers is not None:
             reading += (learned + glances + scored) / found.rate[key] / max(1, config.workers)
         side = max(1, len(config.side)) * 4 * cost.trainable
@@ -264,11 +269,42 @@ def _estimate(configs: list[RunConfig], out: Path, found: Found) -> None:
     for key, tokens in found.tokens.items():
         disk += sum(4 * length * width for length, width in tokens.values()) * sum(found.clips[key].values())
     _judge(device, memory, disk, out, found)
-    found.said += [
-        f"time: {duration(computing)} of computing, at least: multiply-accumulates counted, at the speed of a matrix "
-        f"product on this machine ({speed / 1e9:,.0f} GFLOP/s), of which real layers reach a part",
-        f"      {duration(reading)} of reading, beside it: by the speed at which a few clips were read just now",
-    ]
+    found.said += _times(before, computing, speed)
+    if reading:
+        by = "by the speed at which a few clips were read just now"
+        found.said.append(f"      {duration(reading)} of reading, beside it: {by}")
+
+
+def _before(configs: list[RunConfig]) -> dict[str, tuple[float, str]]:
+    """{hash: seconds of the machine's, and the machine} of those runs that are published with these very settings."""
+    known = {}
+    for config in configs:
+        record = find_record(records_dir(config.profile), config_hash(config))
+        if record is not None:
+            hardware = record.meta_info["hardware"]
+            machine = hardware["device"]
+            if machine == "cpu":
+                machine = f"{hardware['cpu']}, {counted(hardware['cores'], 'core')}"
+            known[config_hash(config)] = record.train_info["seconds"] / hardware.get("at_once", 1), machine
+    return known
+
+
+def _times(before: dict[str, tuple[float, str]], computing: list[float], speed: float) -> list[str]:
+    """What was recorded, where it was; what else is to be computed, by counting."""
+    lines = []
+    if before:
+        took, machines = sum(seconds for seconds, _ in before.values()), sorted({where for _, where in before.values()})
+        lines.append(
+            f"{duration(took)} for {counted(len(before), 'run')}, as published runs of the same settings took "
+            f"on {'; '.join(machines)}"
+        )
+    if computing:
+        lines.append(
+            f"{duration(sum(computing))} of computing for {counted(len(computing), 'run')}: multiply-accumulates "
+            f"counted, at the speed of a matrix product on this machine ({speed / 1e9:,.0f} GFLOP/s), of which real "
+            "layers reach a part"
+        )
+    return [("time: " if place == 0 else "      ") + line for place, line in enumerate(lines)]
 
 
 def _judge(device: torch.device, memory: int, disk: int, out: Path, found: Found) -> None:

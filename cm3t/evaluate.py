@@ -144,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m cm3t.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", choices=sorted(EVALUATORS))
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--root", type=Path, required=True, help="the data set's folder; its annotations are read")
+    parser.add_argument("--scores", type=Path, required=True, help="the file to score; its form is told above")
+    parser.add_argument("--root", type=Path, required=True, help="the data set's folder; only its annotations are read")
     parser.add_argument("--split", choices=("train", "tune", "validation", "test"), help="validation unless given")
     parser.add_argument("--json", action="store_true", help="print JSON in the place of a table")
     parser.add_argument("--submission", type=Path, help="epic: write the challenge's zip archive here")

@@ -4,10 +4,11 @@ python -m cm3t.folder_report RECORD.json --root DIR      writes DIR/report.md an
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,9 +18,12 @@ import torch
 
 from cm3t import train
 from cm3t.coerce import ConfigError
-from cm3t.config import RunConfig, resolve
+from cm3t.config import ROOT, RunConfig, resolve
+from cm3t.data import collate, normalise
+from cm3t.data.folder import VideoFolder
 from cm3t.data.folder_labels import WHO
 from cm3t.metrics import label_scores
+from cm3t.model import CM3T
 from cm3t.pages import figures, show_folder
 from cm3t.records import Record, load_run
 from cm3t.report import markdown
@@ -50,6 +54,37 @@ def predictions(config: RunConfig, out: Path | str | None = None) -> pd.DataFram
     return table.assign(predicted=names[odds.argmax(1)], probability=odds.max(1))
 
 
+@torch.no_grad()
+def answers(model: CM3T, folder: VideoFolder, videos: Iterable[str | Path | tuple]) -> pd.DataFrame:
+    """What a trained model says of videos that nobody labelled: paths, or (path, start, stop) in seconds.
+
+    folder: any split of what it was trained on, opened at the frames and size of the run: it knows the classes, and
+    how videos and sound are read. One row a clip: video, predicted, and the probability of each class by its name
+    (0..1); of classes that exclude each other the likeliest, of others all that are likelier than not, as "a;b".
+    Errors: ValueError as `VideoFolder.unlabelled`; MediaError.
+    """
+    model.eval()
+    widths = {name: part.spec.width for name, part in model.side.items()}
+    one, names, device = folder.task == "labels", folder.names, next(model.parameters()).device
+    rows = []
+    for clip in folder.unlabelled(videos, widths):
+        batch = collate([clip], widths).to(device)
+        (logits,) = model(normalise(batch.video, *model.backbone.pixels), batch.side, batch.present).values()
+        odds = (logits.softmax(1) if one else logits.sigmoid())[0].tolist()
+        likely = [names[int(np.argmax(odds))]] if one else [n for n, odd in zip(names, odds, strict=True) if odd > 0.5]
+        rows.append({"video": clip.group, "predicted": ";".join(likely)} | dict(zip(names, odds, strict=True)))
+    return pd.DataFrame(rows)
+
+
+def told(path: Path | str) -> str:
+    """A path that is the same on every machine: from the repository's root, or from where CM3T_LOCAL moves records."""
+    path, moved = Path(path).resolve(), os.environ.get("CM3T_LOCAL")
+    for root, name in ((ROOT, ""), *([(Path(moved), "$CM3T_LOCAL")] if moved else [])):
+        if path.is_relative_to(root.resolve()):
+            return str(Path(name) / path.relative_to(root.resolve()))
+    return str(path)
+
+
 def agrees(table: pd.DataFrame, record: Record) -> bool:
     """Are the answers of `predictions` those of the record: as many, and right as often (one label a clip)?"""
     found = _scores(record)
@@ -75,7 +110,7 @@ def write_report(
         raise ConfigError(f"the model restored from {record.run_id} scores otherwise than its record: run it again")
     trained = Counter(name for labels in train.open_sets(config)["train"].annotations["labels"] for name in labels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)))
+    curves = show_folder.learning_curves(dict(zip(map(_name, configs), records, strict=True)), data.whose)
     parts = [
         f"# {data.file.parent.name or 'Videos'}: {_name(config)}",
         _opening(record, data, table, trained),

@@ -16,6 +16,7 @@ import numpy as np
 TOP = (1, 5)
 NAMES = tuple(f"{task}_top{k}" for task in ("verb", "noun", "action") for k in TOP)
 TRAITS = ("openmindedness", "conscientiousness", "extraversion", "agreeableness", "negativeemotionality")
+TRAIT_WORDS = dict(zip(TRAITS, ("open-mindedness", *TRAITS[1:4], "negative emotionality"), strict=True))  # for tables
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:

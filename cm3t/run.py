@@ -128,8 +128,10 @@ def dry_run(paths: list[Path], profile: str, parameters: dict | None = None) -> 
         values |= check_parameters(path, {"profile": profile} | (parameters or {}))
         common = {name: values[name] for name in RUN_PARAMETERS if name in values}
         if number == OWN:
-            more = {"method": values["method"], "side": values["side"] or ["audio"], "seed": values["seed"]}
-            configs += [config.resolve(profile, data="folder", **common, **more)] if values["root"] else []
+            if values["root"]:
+                side = values["side"] or _own_side(values["root"])
+                more = {"method": values["method"], "side": side, "seed": values["seed"]}
+                configs.append(config.resolve(profile, data="folder", **common, **more))
             continue
         chosen = {name: values.get(name) or () for name in ("groups", "seeds")}
         configs += study.configs(number, profile, **chosen, **common)
@@ -137,6 +139,19 @@ def dry_run(paths: list[Path], profile: str, parameters: dict | None = None) -> 
         own = "; for your own videos, give -p root=DIR" if any(path.stem[:2] == OWN for path in paths) else ""
         raise ConfigError(f"these notebooks plan no runs: there is nothing to look for{own}")
     return dryrun.check(configs, local_dir(profile))
+
+
+def _own_side(root: str) -> list[str]:
+    """The modality that the notebook would take of somebody's own videos; where it takes flow, say so."""
+    from cm3t.data.folder import VideoFolder, usual_side
+
+    try:
+        side = usual_side(VideoFolder(root, split=split) for split in ("train", "tune", "validation"))
+    except (OSError, ValueError, RuntimeError):
+        return ["audio"]  # what is wrong with the folder is told by the check
+    if side == ["flow"]:
+        print("silent: flow is used")
+    return side
 
 
 def execute(path: Path, profile: str, parameters: dict) -> float:

@@ -370,3 +370,22 @@ def test_pictures_draw(make_record):
     record = make_record()
     record.train_info["epochs"][0]["tune"] = {"top1": 30.0}
     assert len(show_folder.learning_curves({"pictures": record}).axes[1].lines) == 1
+
+
+def test_learning_curves_have_the_colours_of_the_house_and_say_who_was_kept_out(make_record):
+    settings = {"PT": ("pt", []), "MHVA": ("mhva+pt", []), "audio": ("mhva+pt+caa", ["audio"]), "full": ("full", [])}
+    settings |= {"flow": ("mhva+pt+caa", ["flow"])}
+    records = {name: make_record(method=method, side=side) for name, (method, side) in settings.items()}
+    for record in records.values():
+        record.train_info["epochs"][0]["tune"] = {"top1": 30.0}
+    left, right = show_folder.learning_curves(records, "videos").axes
+    assert [line.get_color() for line in left.lines] == ["#D55E00", "#0072B2", "#009E73", "#000000", "#009E73"]
+    assert [line.get_linestyle() for line in right.lines] == ["-", "-", "-", "-", "--"]
+    assert right.get_title(loc="left") == "tune: videos kept out of training"
+
+
+def test_a_folder_without_participants_keeps_videos_apart(whole, timed):
+    assert VideoFolder(whole).whose == "videos" and VideoFolder(timed).whose == "videos"
+    rows = [f"{row},p{i}" for i, row in enumerate(ROWS)]
+    assert VideoFolder(table(whole, rows, "video,label,participant")).whose == "participants"
+    table(whole, ROWS)

@@ -1,5 +1,7 @@
 """A folder of videos looked through before anything runs: all that is wrong with it, in one list."""
 
+import shutil
+
 import pytest
 from test_folder import ROWS, copy, table, whole  # noqa: F401
 from toys import SMALL_SWIN
@@ -39,8 +41,9 @@ def dry(root, *more):
 
 
 def test_the_page_for_own_videos_looks_before_it_runs(copy, tiny, capsys):  # noqa: F811
-    assert dry(copy) == 2  # three of the six videos have no sound
+    assert dry(copy, "-p", "side=audio") == 2  # three of the six videos have no sound
     said = capsys.readouterr().out
+    assert "flow is used" not in said
     assert "6 clips, train 4, tune 1, validation 1" in said and "2 classes: wave 3, nod 3" in said
     silent = said.count("has audio; leave the modality out")
     assert silent and said.count("  - ") == silent
@@ -49,6 +52,15 @@ def test_the_page_for_own_videos_looks_before_it_runs(copy, tiny, capsys):  # no
     assert dry(copy, "-p", "side=flow") == 0
     said = capsys.readouterr().out
     assert "dry run of 2 runs" in said and said.strip().endswith("nothing is missing")
+
+
+def test_of_silent_videos_the_page_takes_flow_and_says_so(copy, tiny, capsys):  # noqa: F811
+    assert dry(copy) == 0
+    said = capsys.readouterr().out
+    assert "silent: flow is used" in said and "has audio" not in said
+    for i in range(3, 6):
+        shutil.copy(copy / f"day {(i - 3) % 2}/clip{i - 3}.mp4", copy / f"day {i % 2}/clip{i}.mp4")
+    assert dry(copy) == 0 and "flow" not in capsys.readouterr().out
 
 
 def test_the_page_for_own_videos_names_all_that_is_missing(copy, tiny, capsys):  # noqa: F811

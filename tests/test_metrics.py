@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cm3t.metrics import NAMES, action_scores, log_softmax, ranks, subset_scores
+from cm3t.metrics import NAMES, TRAIT_WORDS, TRAITS, action_scores, log_softmax, ranks, subset_scores
 
 VERBS, NOUNS = 97, 300
 
@@ -121,3 +121,8 @@ def test_bad_scores_are_errors():
         action_scores(logits, {**target, "verb": np.array([0, 1, 2, 3, 97])})
     with pytest.raises(ValueError, match="5 verb and 5 noun scores for 4 verbs"):
         action_scores(logits, {**target, "verb": target["verb"][:4]})
+
+
+def test_traits_are_written_with_spaces_in_tables():
+    assert list(TRAIT_WORDS) == list(TRAITS)
+    assert [words.replace(" ", "").replace("-", "") for words in TRAIT_WORDS.values()] == list(TRAITS)

@@ -270,7 +270,7 @@ def test_pilot_and_full_runs_do_not_mix(tmp_path):
 @pytest.mark.slow
 def test_a_session_is_generated_twice_alike_and_as_shipped(tmp_path):
     if importlib.util.find_spec("mujoco") is None or shutil.which("espeak-ng") is None:
-        pytest.skip("needs pip install 'cm3t[simulate]' and espeak-ng")
+        pytest.skip("needs pip install -e '.[simulate]' and espeak-ng")
     session = SESSIONS[0]
     runs = []
     for name in ("a", "b"):

@@ -278,7 +278,7 @@ def test_shipped_clips_are_read(shipped):
 @pytest.mark.slow
 def test_a_part_made_again_is_what_ships(shipped, scripts):
     if importlib.util.find_spec("mujoco") is None:
-        pytest.skip("mujoco is not installed: pip install 'cm3t[simulate]'")
+        pytest.skip("mujoco is not installed: pip install -e '.[simulate]'")
     from cm3t.data.rooms.group_stage import Stage
 
     script = next(s for s in scripts if s.take.split == "val")

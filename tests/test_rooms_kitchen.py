@@ -36,7 +36,7 @@ PEOPLE = make_participants(DIALS)
 def needs_simulator():
     for package in ("mujoco", "gymnasium_robotics"):  # found, not imported: render.py must be first
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'cm3t[simulate]'")
+            pytest.skip(f"{package} is not installed: pip install -e '.[simulate]'")
 
 
 @pytest.fixture(scope="module")

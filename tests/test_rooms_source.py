@@ -164,7 +164,7 @@ def test_command_line_names_its_sets(capsys):
 
 
 def test_a_missing_package_says_what_to_install():
-    with pytest.raises(MissingAsset, match=r"cm3t\[simulate\]"):
+    with pytest.raises(MissingAsset, match=r"in the clone, pip install -e '\.\[simulate\]'"):
         package_folder("no_such_simulator_here")
 
 

@@ -106,10 +106,12 @@ def test_a_single_size_draws_without_a_warning(make_record):
 def test_accuracy_against_prefix_length_starts_without_a_prefix(make_record):
     variants = (plans.MAIN[0], *plans.LENGTH[: len(plans.LENGTHS)])
     records = [make_record("full", score=10 * k, **v.settings) for k, v in enumerate(variants, start=1)]
-    axes = curves.against_length(to_frame(records)).axes[0]
+    figure = curves.against_length(to_frame(records))
+    axes = figure.axes[0]
     (line, beside) = (bars.lines[0] for bars in axes.containers)
     assert line.get_ydata().tolist() == [10, 20, 30, 40, 50] and not len(beside.get_ydata())
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0: none", "1", "4", "16", "36"]
+    assert figure.legends and axes.get_legend() is None, "inside, its marks look like points"
     assert "prefix length" in axes.get_xlabel() and line.get_linestyle() == "-"
 
 

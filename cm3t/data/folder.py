@@ -9,14 +9,16 @@ ROOT/features/<name>.h5                  or one archive (`features`); <id> names
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -124,6 +126,26 @@ class VideoFolder(Segments):
             group=row.group,
         )
 
+    def unlabelled(self, videos: Iterable[str | Path | tuple], modalities: Iterable[str] = ()) -> VideoFolder:
+        """Clips of other videos, read as these are, without targets: paths, or (path, start, stop) in seconds.
+
+        What is not computed of a video is looked for in ROOT/features, by the video's name.
+        Errors: ValueError for no video, for one that cannot be opened and for times beyond its end.
+        """
+        spans = [(video, 0.0, np.nan) if isinstance(video, str | Path) else video for video in videos]
+        if not spans:
+            raise ValueError("no videos were given; give their paths, or (path, start, stop) of each")
+        rows = pd.DataFrame(spans, columns=["path", "start", "stop"])
+        names = [Path(path).name for path in rows.path]
+        rows = rows.assign(path=rows.path.map(str), id=[Path(name).stem for name in names], video=names, group=names)
+        other = copy.copy(self)
+        other.table = other.annotations = timed(rows.assign(line=range(1, len(rows) + 1)), Path("videos"))
+        other.modalities, other.targets, other.groups, other.counts = tuple(modalities), {}, names, Counter()
+        other.subsets = {"all": torch.ones(len(rows), dtype=torch.bool)}
+        for name in ("digest", "has_sound"):  # of these videos, not of the folder's
+            other.__dict__.pop(name, None)
+        return other
+
     def decode_all(self, oversample: int = 1) -> Tensor:
         """All clips in memory, every video read once.
 
@@ -160,6 +182,11 @@ class VideoFolder(Segments):
     def has_sound(self) -> bool:
         """Has any video of the split a sound track? Errors: MediaError."""
         return any(map(has_sound, self.annotations.path.unique()))
+
+    @property
+    def whose(self) -> str:
+        """What no split shares with another: "participants", or "videos" where the file names none."""
+        return "videos" if (self.table.group == self.table.video).all() else "participants"
 
     def nowhere(self, name: str) -> str:
         """What to say where no video of the split has a modality that is computed."""
@@ -211,6 +238,11 @@ class VideoFolder(Segments):
             if first != video:
                 key = _video_key(video)
                 raise FeatureError(f"{features.path}: {key} would be of {first} and of {video}; rename one of them")
+
+
+def usual_side(splits: Iterable[VideoFolder]) -> list[str]:
+    """What is heard where nobody says: audio where each split has a video with sound, else flow. Errors: MediaError."""
+    return ["audio"] if all(clips.has_sound for clips in splits) else ["flow"]
 
 
 def _transcript(video: Path) -> Path | None:

@@ -56,7 +56,7 @@ def unusable_videos(rows: pd.DataFrame) -> tuple[dict[str, float | None], list[s
         if row.path not in seconds:
             try:
                 seconds[row.path] = _duration(row.path, Path(row.path).stat().st_mtime_ns)
-            except MediaError as error:
+            except (MediaError, OSError) as error:
                 seconds[row.path] = None
                 problems.append(f"  line {row.line}: {error}")
         if seconds[row.path] is not None and (problem := _misfit(row, seconds[row.path])):

@@ -29,7 +29,7 @@ class SourceSet:
             if not path.is_file():
                 raise FileNotFoundError(
                     f"no complete source set at {self.root} (looked for {path.name}). It is generated, not shipped: "
-                    "pip install 'cm3t[simulate]' && python -m cm3t.data.rooms source"
+                    "in the clone, pip install -e '.[simulate]' && python -m cm3t.data.rooms source"
                 )
         rows = pd.read_csv(table)
         if absent := [column for column in COLUMNS if column not in rows]:

@@ -14,7 +14,6 @@ from cm3t.records import Record, to_frame
 from cm3t.stats import SCORE, Interval, interval, paired, select
 from cm3t.study import NOT_RUN
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#000000")  # readable by the colour-blind
 TANH = ((plans.ACTIVATION[0], plans.ACTIVATION[1]), (plans.ACTIVATION[2], plans.ACTIVATION[3]))  # ReLU, tanh
 
 
@@ -93,7 +92,7 @@ def against_length(frame: pd.DataFrame, title: str = "") -> plt.Figure:
             drawn.append(series(axes, with_it.label, names, _scores(frame, enumerate(variants)), shift, color=colour))
         axes.set(xlabel="prefix length l (not to scale)", ylabel="action top-1 (%)", title=title)
         axes.set_xticks(list(names), [f"{words}: none" if words == "0" else words for words in names.values()])
-        axes.legend()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
         say_if_empty(axes, [each for each in drawn if each])
     return figure
 

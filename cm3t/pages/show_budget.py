@@ -84,20 +84,18 @@ def networks_table(costs: Costs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def everywhere_table(costs: Costs) -> pd.DataFrame:
-    """One row a method, one column a network of the records: the trained share in % and, behind it, a clip's GMACs.
+def everywhere_table(costs: Costs, column: str = "share") -> pd.DataFrame:
+    """One row a method, one column a network of the records but vit_b, which costs what clip_b does.
 
-    A cell holds no break, so that it stays on one line however narrow the page is.
+    column: "share", what is trained in % of the network, or "macs", a clip's GMACs.
     """
     words = {"frozen": "frozen"} | {label: name for label, (name, _) in LABELS.items()} | MORE
-    names = [name for name, label in costs if label == "full"]
-    rows = []
-    for label, method in words.items():
-        cells = {name: costs[name, label] for name in names}
-        told = {name: f"{100 * row['share']:.1f} · {row['macs'] / 1e9:.1f}" for name, row in cells.items()}
-        told = {name: words.replace(" ", "\N{NO-BREAK SPACE}") for name, words in told.items()}
-        rows.append({"method: share (%) · GMACs": method} | told)
-    return pd.DataFrame(rows)
+    names = [name for name, label in costs if label == "full" and name != "vit_b"]
+    head, scale = {"share": ("share (%)", 100), "macs": ("GMACs", 1e-9)}[column]
+    return pd.DataFrame(
+        {head: method} | {name: f"{costs[name, label][column] * scale:.1f}" for name in names}
+        for label, method in words.items()
+    )
 
 
 def speed_table(folder: Path | None = None) -> pd.DataFrame:

@@ -9,12 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cm3t.pages.curves import COLOURS
-from cm3t.pages.figures import house
+from cm3t.pages import figures
+from cm3t.pages.figures import CAA, house
 from cm3t.records import Record
 
 NAMED = 20  # classes whose counts are written into a confusion matrix; of more, the colours speak
 FRAME = "#8C8C8C"
+LINES = ("-", "--", ":", "-.")  # of runs of one colour
 
 
 def contact_sheet(
@@ -38,16 +39,21 @@ def contact_sheet(
     return figure
 
 
-def learning_curves(records: Mapping[str, Record]) -> plt.Figure:
-    """Training loss, and top-1 (or mAP) on tune, by epoch: {label: record}, a line a run, its stages in turn."""
+def learning_curves(records: Mapping[str, Record], whose: str = "participants") -> plt.Figure:
+    """Training loss, and top-1 (or mAP) on tune, by epoch: {label: record}, a line a run, its stages in turn.
+
+    whose: what no split shares with another, participants or videos (`VideoFolder.whose`).
+    """
+    colours = [_colour(record) for record in records.values()]
     with house():
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2))
-        for (name, record), colour in zip(records.items(), COLOURS, strict=False):
-            rows = record.train_info["epochs"]
+        for place, (name, record) in enumerate(records.items()):
+            rows, again = record.train_info["epochs"], colours[:place].count(colours[place])
+            look = dict(color=colours[place], linestyle=LINES[again % len(LINES)], marker="o", ms=4)
             places = range(1, len(rows) + 1)
-            left.plot(places, [row["loss"] for row in rows], "-o", ms=4, color=colour, label=name)
+            left.plot(places, [row["loss"] for row in rows], label=name, **look)
             metric = "top1" if "top1" in rows[0]["tune"] else "map"
-            right.plot(places, [row["tune"].get(metric, np.nan) for row in rows], "-o", ms=4, color=colour)
+            right.plot(places, [row["tune"].get(metric, np.nan) for row in rows], **look)
         longest = max(len(record.train_info["epochs"]) for record in records.values())
         highest = max(row["loss"] for record in records.values() for row in record.train_info["epochs"])
         for axes in (left, right):
@@ -55,9 +61,15 @@ def learning_curves(records: Mapping[str, Record]) -> plt.Figure:
             axes.xaxis.get_major_locator().set_params(integer=True)
         left.set(ylabel="training loss", title="training clips", ylim=(0, 1.1 * highest))
         words = {"top1": "top-1 accuracy (%)", "map": "mean average precision (%)"}[metric]
-        right.set(ylabel=words, title="tune: participants kept out of training", ylim=(0, 102))
+        right.set(ylabel=words, title=f"tune: {whose} kept out of training", ylim=(0, 102))
         left.legend()
     return figure
+
+
+def _colour(record: Record) -> str:
+    """A run with modalities is green, whatever it does to the pictures; else its method's colour."""
+    given = record.run_info["config"]
+    return CAA if given["side"] else figures.colour(given["method"])
 
 
 def confusion(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

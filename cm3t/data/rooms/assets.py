@@ -33,7 +33,7 @@ def package_folder(package: str, *inside: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingAsset(f"package {package!r} is not installed: pip install 'cm3t[simulate]' (generator only)")
+        raise MissingAsset(f"package {package!r} is not installed: in the clone, pip install -e '.[simulate]'")
     path = Path(list(spec.submodule_search_locations)[0]).joinpath(*inside)
     if not path.exists():
         raise MissingAsset(f"{path} is missing: the installed {package!r} is another version than cm3t[simulate] pins")

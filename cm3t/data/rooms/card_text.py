@@ -101,7 +101,7 @@ here.
 
 ## Making it again
 
-    pip install 'cm3t[simulate]'
+    pip install -e '.[simulate]'
     python -m cm3t.data.rooms kitchen
 
 Generator version {generator}; made with {versions}. Scripts and sounds follow from the seed anywhere; pixels

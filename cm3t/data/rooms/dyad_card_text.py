@@ -88,7 +88,7 @@ UDIVA v0.5; none of its data is here.
 
 ## Making it again
 
-    pip install 'cm3t[simulate]'        # and the system package espeak-ng
+    pip install -e '.[simulate]'        # and the system package espeak-ng
     python -m cm3t.data.rooms dyad
 
 Generator version {generator}; made with {versions}. Scripts and transcripts follow from the seed and the

@@ -89,7 +89,7 @@ behaviour challenge (which need a signed agreement); none of its pictures, sound
 
 ## Making it again
 
-    pip install 'cm3t[simulate]'
+    pip install -e '.[simulate]'
     python -m cm3t.data.rooms group
 
 Generator version {generator}; made with {versions}. Scripts, labels and sounds follow from the seed
