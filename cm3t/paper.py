@@ -280,6 +280,7 @@ CLAIMS = (
         "model-agnostic", "Sec. 4.4, Table 6",
         "On a frozen ViViT-B, MHVA + PT is better than full finetuning",
         ACTION, +1, 0.7, "06", MHVA_PT | VIVIT, FULL | VIVIT,
+        beside=(("MHVA + PT trained twice as long", LONGER | VIVIT, FULL | VIVIT),),
     ),
     Claim(
         "modalities-help-on-vivit", "Sec. 4.4, Table 6",
