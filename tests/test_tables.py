@@ -6,7 +6,7 @@ import pytest
 from cm3t import plans, stats, study
 from cm3t.config import records_dir
 from cm3t.pages import tables
-from cm3t.records import results, save_record, to_frame
+from cm3t.records import load_all, results, save_record, to_frame
 
 MAIN = [("mhva+pt", 42.0), ("full", 50.0), ("linear", 20.0)]
 PAIR = (plans.MHVA_PT, plans.FULL)
@@ -149,3 +149,14 @@ def test_one_sets_rows_go_into_one_table(make_record):
     assert "Your own runs, rooms-kitchen" in text and "Your own runs, rooms-group" in text and "macro mAP" in text
     epic = to_frame([make_record("quick", method="mhva+pt", data="epic")])
     assert "Your own runs, epic" in tables.own_runs(epic, "02", "quick")
+
+
+def test_what_page_06_concludes_of_three_frozen_networks_is_what_was_recorded():
+    found = to_frame(load_all(records_dir("full")))
+    behind, added = [], {}
+    for name, (_, full, _, vision, joined, _) in plans.TABLE_6.items():
+        behind.append(stats.paired(found, full.settings, vision.settings))
+        added[name] = stats.over_first_step(found, joined.settings)
+    assert all(gap.n == 5 and gap.mean > 0 for gap in behind)
+    assert all(gain.n == 5 and gain.mean > gain.half for gain in added.values())
+    assert added["swin"].mean < added["vivit"].mean < added["clip"].mean
