@@ -180,7 +180,7 @@ DONOR = MODALITIES[2]
 FEW = 100  # clips
 SCARCE = tuple(
     Variant(
-        f"rooms-group, {n or 'all'} clips",
+        f"CM3T with audio, rooms-group, {n or 'all'} clips",
         DONOR.settings | {"data": "rooms-group"} | (sized(n, CLIPS["rooms-group"]) if n else {}),
     )
     for n in (FEW, None)

@@ -192,13 +192,19 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
         config = asdict(RunConfig()) | record.run_info["config"]
         config |= {name: _joined(config[name]) for name in ("side", "caa_stages", "weights_clip")}
         row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | config
-        row |= {name: record.train_info.get(name) for name in COSTS}
+        row |= {name: record.train_info.get(name) for name in COSTS} | {"epochs_trained": _epochs_trained(record)}
         row["device"] = record.meta_info.get("hardware", {}).get("device")
         for split, subsets in record.train_info.get("metrics", {}).items():
             for subset, metrics in subsets.items():
                 row |= {f"{split}.{subset}.{name}": value for name, value in metrics.items()}
         rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else ["run_id", "config_hash", *asdict(RunConfig()), *COSTS])
+
+
+def _epochs_trained(record: Record) -> int:
+    """Of all steps together, a first one that is a run of its own included."""
+    steps = record.train_info.get("steps") or []
+    return sum(step["epochs"] for step in steps) or len(record.train_info.get("epochs", ()))
 
 
 def results(profile: str | None = None, study: str | None = None) -> pd.DataFrame:
@@ -259,6 +265,11 @@ def provenance(device: str | None = None, **digests: str) -> dict:
         },
         "digests": digests,
     }
+
+
+def device_in_words(hardware: dict) -> str:
+    """What a run was made on: `2 CPU cores`, or the name of the device."""
+    return f"{hardware['cores']} CPU cores" if hardware["device"] == "cpu" else hardware["device"]
 
 
 def _git(*words: str) -> str | None:

@@ -19,10 +19,10 @@ from cm3t import config, notebooks, plans, study
 from cm3t.config import PROFILES, RunConfig, records_dir
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
-from cm3t.pages.ledger import ledger
-from cm3t.pages.tables import SYNTHETIC, frames, markdown, other_start, pick
-from cm3t.records import largest_profile, published, results, timings
-from cm3t.stats import SCORE, Interval, interval, paired, select
+from cm3t.pages.ledger import at_tied_rates, ledger
+from cm3t.pages.tables import EPOCHS, SYNTHETIC, frames, markdown, other_start, pick
+from cm3t.records import device_in_words, largest_profile, published, results, timings
+from cm3t.stats import SCORE, interval, paired, select
 from cm3t.words import counted
 
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
@@ -52,10 +52,7 @@ RUNTIMES = (
     "Wall-clock time of each published execution, all its runs on *rooms* (synthetic) included, by profile and on what."
 )
 NOTES = {"references": "At rates that were not tuned: what pretraining is worth, no comparison of methods. "}
-SHARES = (
-    "Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. Epochs to converge: "
-    "all runs anneal their rate over the same epochs, so that these say nothing of speed."
-)
+SHARES = f"Trained: of the backbone with its pretraining head; full fine-tuning is 100 % by definition. {EPOCHS}"
 
 
 def rooms(profile: str) -> pd.DataFrame:
@@ -81,13 +78,19 @@ def methods_table(frame: pd.DataFrame, subsets: dict[str, str] = SUBSETS) -> pd.
 
 
 def differences_table(frame: pd.DataFrame, contrasts=CONTRASTS, metric: str = SCORE) -> pd.DataFrame:
-    """One row a contrast of methods: the difference paired over seeds, with its 95 % interval, and n."""
+    """One row a contrast of methods: the difference paired over seeds, with its 95 % interval, and n.
+
+    Below it, indented, the same with a side at another learning rate that was as good on `tune`.
+    """
     rows = []
     for ours, against in contrasts:
-        found = paired(frame, ours.settings, against.settings, metric)
-        if found is not None:
-            row = {"contrast": f"{ours.label} - {against.label}", "paired difference": found.text(signed=True)}
-            rows.append(row | {"95 % interval": found.ends(), "n": found.n})
+        pair = frame, ours.settings, against.settings, metric
+        named = {f"{ours.label} - {against.label}": paired(*pair)}
+        named |= {f"the same, {what}": found for what, found in at_tied_rates(*pair).items()}
+        for words, found in named.items():
+            if found is not None:
+                row = {"contrast": words, "paired difference": found.text(signed=True)}
+                rows.append(row | {"95 % interval": found.ends(), "n": found.n})
     return pd.DataFrame(rows, columns=["contrast", "paired difference", "95 % interval", "n"])
 
 
@@ -155,7 +158,8 @@ def _spent(profile: str | None) -> str:
     """What the published runs of a profile took, the sweep with them, where no whole execution was timed."""
     found = published(profile) if profile else []
     shares = [r.train_info["seconds"] / r.meta_info["hardware"].get("at_once", 1) for r in found]
-    return f"{spell(sum(shares))} for {counted(len(found), 'run')} so far" if found else ""
+    devices = sorted({device_in_words(record.meta_info["hardware"]) for record in found})
+    return ", ".join([f"{spell(sum(shares))} for {counted(len(found), 'run')} so far", *devices]) if found else ""
 
 
 def runtime_row(notebook: str) -> str:
@@ -250,8 +254,7 @@ def readme_blocks() -> dict[str, str]:
     blocks["start"] = compact(quick_start())
     if profile:
         frame = rooms(profile)
-        pairs = [(a, b, paired(frame, a.settings, b.settings)) for a, b in (CONTRASTS[0], CONTRASTS[2])]
-        headline = [f"{a.label} - {b.label}: {_briefly(found)}" for a, b, found in pairs if found]
+        headline = list(filter(None, (_briefly(frame, *pair) for pair in (CONTRASTS[0], CONTRASTS[2]))))
         note = footer(profile).replace("../../records", "results/records")
         parts = [
             f"![Accuracy of each method](results/figures/{profile}/02_methods.png)",
@@ -271,10 +274,15 @@ def _with_modalities() -> str:
     """The README's table of what sound and motion add, and to which design; nothing before it ran."""
     variants = (plans.LONGER, *plans.RIVALS[1:])
     _, frame = pick(frames(), variants)
-    table = show.in_words(study.compare(frame, variants, {}))
+    against = {"minus MHVA + PT, twice as long": plans.LONGER}
+    table = show.in_words(study.compare(frame, variants, against))
     if len(table) < len(variants):
         return ""
-    return f"With sound and motion, on top of MHVA + PT:\n\n{compact(table.drop(columns='n'))}"
+    rivals = [_briefly(frame, plans.CM3T, rival) for rival in variants[2:]]
+    return (
+        f"With sound and motion, on top of MHVA + PT:\n\n{compact(table.drop(columns=['n', study.FIRST]))}"
+        f"\n\n{'; '.join(rivals)}."
+    )
 
 
 def compact(table: pd.DataFrame) -> str:
@@ -287,9 +295,15 @@ def _tally(statuses: pd.Series) -> str:
     return "; ".join(f"{status} {count}" for status, count in statuses.value_counts().items())
 
 
-def _briefly(found: Interval) -> str:
-    """A difference in points, and whether its interval leaves it undecided."""
-    return found.text(signed=True) + ("" if found.decided else ", undecided")
+def _briefly(frame: pd.DataFrame, ours: plans.Variant, against: plans.Variant) -> str:
+    """A difference in points, at rates as good on `tune` too, and whether these leave it undecided; "" if not run."""
+    found = paired(frame, ours.settings, against.settings)
+    tied = at_tied_rates(frame, ours.settings, against.settings, SCORE).values()
+    if not found:
+        return ""
+    words = [found.text(signed=True), *(f"at a rate as good on `tune` {each.text(signed=True)}" for each in tied)]
+    agreed = len({each.mean > 0 for each in (found, *tied)}) == 1 and all(each.decided for each in (found, *tied))
+    return f"{ours.label} - {against.label}: {', '.join(words + ['undecided'] * (not agreed))}"
 
 
 def render(text: str, blocks: dict[str, str]) -> str:

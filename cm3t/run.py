@@ -24,7 +24,7 @@ import papermill
 from cm3t import config, notebooks, report
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
-from cm3t.records import Record, find_record, load_all, save_record, save_timing, timings, write_json
+from cm3t.records import Record, device_in_words, find_record, load_all, save_record, save_timing, timings, write_json
 from cm3t.words import counted
 
 RUN_PARAMETERS = ("data", "root", "roots", "backbone", "weights")  # of notebooks, that go to every run
@@ -176,7 +176,7 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
         )
     runs = [record for record in load_all(local_dir(profile)) if _belongs(record, path)]
     seconds = time.monotonic() - start + found
-    device = _device(runs[-1].meta_info["hardware"]) if runs else None
+    device = device_in_words(runs[-1].meta_info["hardware"]) if runs else None
     save_timing(local_dir(profile), path.stem, seconds, runs=len(runs), device=device)
     return seconds
 
@@ -190,11 +190,6 @@ def _belongs(record: Record, path: Path) -> bool:
 def _share(record: Record) -> float:
     """Seconds of the machine's that a run took: those beside it had their part."""
     return record.train_info["seconds"] / record.meta_info["hardware"].get("at_once", 1)
-
-
-def _device(hardware: dict) -> str:
-    """What ran it, in two words."""
-    return f"{hardware['cores']} CPU cores" if hardware["device"] == "cpu" else hardware["device"]
 
 
 class _progress(logging.Handler):

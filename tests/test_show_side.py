@@ -124,7 +124,8 @@ def deprived(make_record, variant=plans.CM3T, **found):
 
 def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
     frame = to_frame([deprived(make_record, no_audio=45.0, shuffled_audio=40.0, no_flow=35.0, no_side=30.0)])
-    row = show_side.controls_table(frame, plans.CM3T, ("audio",)).iloc[0].to_dict()
+    row, change = show_side.controls_table(frame, plans.CM3T, ("audio",)).to_dict("records")
+    assert list(change.values()) == ["audio, minus as it is", "", "-5.00", "-10.00", NOT_RUN]
     assert row == {
         "action top-1 (%), by modality": "audio",
         "as it is": "50.0",
@@ -139,8 +140,37 @@ def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
 def test_one_modality_is_taken_away_or_exchanged_under_several_metrics(make_record):
     frame = to_frame([deprived(make_record, no_audio=45.0, shuffled_audio=40.0)])
     found = show_side.by_control(frame, plans.CM3T, "audio", {"action_top1": "action"})
-    assert found["CM3T, audio"].tolist() == ["as it is", "without", "another clip's", "silent, or still"]
-    assert found["action"].tolist() == ["50.0", "45.0", "40.0", NOT_RUN]
+    controls = ["as it is", "without", "another clip's", "silent, or still"]
+    assert found["CM3T, audio"].tolist() == [*controls, *(f"{words}, minus as it is" for words in controls[1:3])]
+    assert found["action"].tolist() == ["50.0", "45.0", "40.0", NOT_RUN, "-5.00", "-10.00"]
+
+
+def test_losses_are_paired_by_run_and_designs_by_seed(make_record):
+    def run(variant, seed, whole, *fallen):
+        record = deprived(make_record, variant, no_audio=fallen[0], no_flow=fallen[1])
+        record.train_info["metrics"]["validation"]["all"]["action_top1"] = whole
+        record.run_info["config"]["seed"] = seed
+        return record
+
+    ours = [run(plans.CM3T, seed, 50.0 + seed, 48.0 + seed, 40.0 + seed) for seed in (0, 30)]
+    others = [run(plans.MMCA, seed, 52.0 + seed, 49.0 + seed, 45.0 + seed) for seed in (0, 30)]
+    table = show_side.losses_table(to_frame(ours + others), (plans.CM3T, plans.MMCA, plans.LATE), plans.CM3T)
+    first, second = table.to_dict("records")
+    assert list(first.values()) == ["CM3T", "-2.00 ± 0.00", "-10.00 ± 0.00", "", ""]
+    assert list(second.values()) == ["MMCA", "-3.00 ± 0.00", "-7.00 ± 0.00", "+1.00 ± 0.00", "+5.00 ± 0.00"]
+    assert list(first)[1::2] == ["without sound, minus as it is", "without sound, minus CM3T"]
+    assert show_side.losses_table(EMPTY, (plans.CM3T,), plans.CM3T).empty
+
+
+def test_each_score_is_held_against_the_first_steps_own(make_record):
+    variant = plans.on(plans.CM3T, "rooms-dyad")
+    record = make_record("full", **variant.settings)
+    own = {"all": {"mse": 0.9, "mse_extraversion": 0.8}, "no_side": {"mse": 1.0, "mse_extraversion": 0.6}}
+    record.train_info["metrics"]["validation"] = own
+    columns = {"validation.all.mse_extraversion": "E"}
+    (row,) = show_side.over_first_step_row(to_frame([record]), variant, columns, 3).to_dict("records")
+    assert row == {"design": "CM3T, rooms-dyad, minus its own first step", "E": "+0.200", "n": 1}
+    assert show_side.over_first_step_row(EMPTY, variant, columns, 3).empty
 
 
 def test_of_other_rooms_too_their_own_measure_and_what_it_is_made_of(make_record):
@@ -162,7 +192,10 @@ def test_a_curve_of_what_clips_lose_reads_the_shares_between(make_record):
     new = deprived(make_record, no_audio=30.0, no_flow=35.0, no_side=20.0, **between)
     old = deprived(make_record, plans.MMCA, no_audio=40.0, no_flow=35.0, no_side=20.0)
     figure = show_side.as_clips_lose(to_frame([new, old]), (plans.CM3T, plans.MMCA, plans.LATE))
-    own, others, none = (bars.lines[0] for bars in figure.axes[0].containers)
+    upper, lower = figure.axes[0], figure.axes[len(show_side.LOST)]
+    own, others, none = (bars.lines[0] for bars in upper.containers)
+    mmca, late = (bars.lines[0] for bars in lower.containers)
+    assert mmca.get_ydata().tolist() == [0, 10] and not len(late.get_ydata()) and "CM3T" in lower.get_ylabel()
     assert own.get_ydata().tolist() == [50, 45, 40, 35, 30] and own.get_linestyle() == "-"
     assert others.get_ydata().tolist() == [50, 40] and others.get_linestyle() == "None"
     assert not len(none.get_ydata())
@@ -193,7 +226,7 @@ def test_fusion_weights_are_told_in_numbers_and_as_distance_from_equal_ones():
     nearly = {"audio": np.full((2, 4), 0.502), "flow": np.full((2, 4), 0.498)}
     figure = show_side.fusion_over_clip(nearly)
     assert texts(figure) == ["0.502", "0.502", "mean", "0.498", "0.498", "mean"]
-    assert figure.axes[0].images[0].get_clim() == pytest.approx((0.49, 0.51))
+    assert figure.axes[0].images[0].get_clim() == pytest.approx((0.4, 0.6)), "noise is not painted as a preference"
     far = show_side.fusion_over_clip({name: np.full((2, 4), w) for name, w in zip("abc", (0.8, 0.1, 0.1), strict=True)})
     assert far.axes[0].images[0].get_clim() == pytest.approx((2 / 3 - 0.8, 0.8))
 
@@ -202,8 +235,9 @@ def test_budgets_are_the_records_shares_and_epochs(make_record):
     frame = to_frame([make_record("full", seed=seed, **plans.MHVA_PT.settings) for seed in (0, 1)])
     table = tables.budgets(frame, (plans.MHVA_PT, plans.FULL))
     assert table["method"].tolist() == ["MHVA + PT"]
-    assert table["trained (%)"].iloc[0] == f"{100 * frame['share'].iloc[0]:.1f}"
-    assert table["epochs"].iloc[0] == f"{frame['epochs_to_converge'].mean():.1f}"
+    assert table["trained, heads apart (%)"].iloc[0] == f"{100 * frame['share'].iloc[0]:.1f}"
+    epochs = f"{frame['epochs_to_converge'].mean():.1f} of {frame['epochs_trained'].iloc[0]}"
+    assert table["epochs to converge"].iloc[0] == epochs
 
 
 def test_headlines_of_the_plans_are_those_of_the_tasks():

@@ -66,7 +66,7 @@ def test_a_recorded_table_says_its_profile_and_rates(both):
 
 def test_table_4_has_shares_and_epochs(both):
     head = tables.recorded(tables.frames(), PAIR, epochs=True).splitlines()[0]
-    assert head == "| method | action top-1 (%) | trained (%) | epochs to converge | n |"
+    assert head == "| method | action top-1 (%) | trained, heads apart (%) | epochs to converge | n |"
 
 
 def test_a_first_step_that_was_made_again_is_said(make_record):
@@ -76,10 +76,11 @@ def test_a_first_step_that_was_made_again_is_said(make_record):
         return tables.recorded({"smoke": to_frame([make_record(score=40.0), heard])}, (plans.MHVA_PT, plans.CM3T))
 
     assert page(38.5).endswith(
-        "Started from other runs of MHVA + PT than this table's, with the same settings and made later, which round "
-        "otherwise: CM3T; without modalities they score 38.5."
+        "Joined to a second execution of MHVA + PT, made later with the same settings and seeds, which scores 38.5: "
+        "CM3T. Rounding alone sets the same seed of two executions points apart: only *minus its own first step* "
+        "compares a run with its own vision."
     )
-    assert "made again" not in page(40.0)
+    assert "second execution" not in page(40.0)
 
 
 def test_modalities_are_held_against_the_very_run_they_were_joined_to(make_record):

@@ -1,4 +1,7 @@
-"""What small models make of each cue of a room by itself: the data cards' records, beside the results of a page."""
+"""What small models make of each cue of a room by itself: the data cards' records, beside the results of a page.
+
+What a card calls a ceiling is the best that was found in a cue so far: there is at least so much in it.
+"""
 
 import pandas as pd
 
@@ -64,5 +67,5 @@ def recorded(room: str) -> pd.DataFrame:
 def table(room: str) -> str:
     """The same as markdown, with what these models are."""
     kind = KINDS.get(room, "small networks from scratch")
-    told = f"Of the data card: {kind}, which bound what a cue gives away and compare no methods. {SYNTHETIC}"
-    return f"{markdown(recorded(room))}\n\n{told}"
+    told = f"Of the data card: {kind}, which show what at least is to be had of a cue, and compare no methods."
+    return f"{markdown(recorded(room))}\n\n{told} {SYNTHETIC}"

@@ -40,6 +40,8 @@ def training_curves(
         for axes, metric, lines in zip(panels[0], metrics, drawn, strict=True):
             words = "training loss" if metric == "loss" else f"{readable(metric)} on tune"
             axes.set(xlabel="epoch", ylabel=words)
+            if metric == "loss":
+                axes.set_yscale("log")  # small differences of small losses are seen beside large ones
             say_if_empty(axes, [line for line in lines if line])
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -213,7 +213,7 @@ def in_words(table: pd.DataFrame, headline: str = "action_top1") -> pd.DataFrame
             shown[name] = [v.text(digits, signed) if isinstance(v, Interval) else "" for v in table[name]]
     if "score" in table:
         shown["n"] = [found.n for found in table["score"]]
-    return shown.rename(columns={"trainable": "trained parameters", "score": heading})
+    return shown.rename(columns={"trainable": "trained parameters, heads apart", "score": heading})
 
 
 # What the paper numbers, where it lives in the code, the test that holds a naive twin to it, and where it is shown.

@@ -4,6 +4,7 @@ As in `show`: each function draws on a new figure in the house's style and retur
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,9 +12,9 @@ import pandas as pd
 
 from cm3t.pages.figures import CAA, house, say_if_empty, series
 from cm3t.pages.show import HEADLINES
-from cm3t.plans import LOWER, Variant
-from cm3t.stats import SCORE, Interval, interval, select
-from cm3t.study import NOT_RUN
+from cm3t.plans import Variant
+from cm3t.stats import SCORE, Interval, interval, over_first_step, paired, select
+from cm3t.study import FIRST, NOT_RUN
 
 COLOURS = {
     "audio": "#CC79A7",
@@ -30,8 +31,9 @@ LOOKS = {
 }
 TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
 LOST = {"no_audio": "sound", "no_flow": "motion", "no_side": "both"}
-LEAST = 0.01  # distance from equal weights that the colours reach at least, so that rounding is not painted
+LEAST = 0.1  # distance from equal weights that the colours reach at least: less is noise, and looks like it
 SHARES = (0, 25, 50, 75, 100)  # percent of the clips; `training.controls` scores what lies between
+CHANGE = "minus as it is"
 CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "silent, or still"}
 
 
@@ -110,27 +112,37 @@ def fusion_over_clip(weights: Mapping[str, np.ndarray], title: str = "") -> plt.
 def controls_table(
     frame: pd.DataFrame, variant: Variant, modalities: tuple[str, ...], metric: str = "action_top1"
 ) -> pd.DataFrame:
-    """One row a modality, a column a control: mean ± 95 % of the same trained models on changed clips; as text."""
+    """Two rows a modality, a column a control: mean ± 95 % of the same trained models on changed clips, and what each
+    control changes, paired by run; as text.
+    """
     heading, digits = HEADLINES[metric]
     rows = []
     for name in modalities:
         columns = {f"validation.{subset.format(name) or 'all'}.{metric}": words for subset, words in CONTROLS.items()}
+        whole, *others = columns
         rows.append({f"{heading}, by modality": name} | _cells(_found(frame, variant, columns), columns, digits))
+        if changes := _changes(frame, variant, dict.fromkeys(others, whole)):
+            shown = _cells(changes, {other: columns[other] for other in others}, digits, signed=True)
+            rows.append({f"{heading}, by modality": f"{name}, {CHANGE}", columns[whole]: ""} | shown)
     return pd.DataFrame(rows)
 
 
 def by_control(
     frame: pd.DataFrame, variant: Variant, modality: str, metrics: Mapping[str, str], digits: int | None = None
 ) -> pd.DataFrame:
-    """One row a control of one modality, a column a metric {its name: its words}: mean ± 95 %, as text."""
-    rows = []
+    """One row a control of one modality, a column a metric {its name: its words}: mean ± 95 %, and below, what each
+    control changes, paired by run; as text.
+    """
+    head = f"{variant.label.split(',')[0]}, {modality}"
+    means, changes = [], []
     for subset, words in CONTROLS.items():
-        columns = {
-            f"validation.{subset.format(modality) or 'all'}.{metric}": shown for metric, shown in metrics.items()
-        }
-        rows.append({f"{variant.label.split(',')[0]}, {modality}": words})
-        rows[-1] |= _cells(_found(frame, variant, columns), columns, digits)
-    return pd.DataFrame(rows)
+        part = subset.format(modality) or "all"
+        columns = {f"validation.{part}.{metric}": shown for metric, shown in metrics.items()}
+        means.append({head: words} | _cells(_found(frame, variant, columns), columns, digits))
+        whole = {column: column.replace(f".{part}.", ".all.") for column in columns}
+        if subset and (found := _changes(frame, variant, whole)):
+            changes.append({head: f"{words}, {CHANGE}"} | _cells(found, columns, digits, signed=True))
+    return pd.DataFrame(means + changes)
 
 
 def exchanges(frame: pd.DataFrame, variant: Variant, modality: str) -> str:
@@ -164,6 +176,47 @@ def scores_table(
     return pd.DataFrame(rows, columns=["design", *columns.values(), "n"])
 
 
+def over_first_step_row(
+    frame: pd.DataFrame, variant: Variant, columns: Mapping[str, str], digits: int | None = None
+) -> pd.DataFrame:
+    """A row for `scores_table`, of the same columns: what modalities changed of each score of the very run of vision
+    that they were joined to. No row where nothing was joined or has run.
+    """
+    found = {column: over_first_step(frame, variant.settings, column) for column in columns} if len(frame) else {}
+    found = {column: each for column, each in found.items() if each}
+    if not found:
+        return pd.DataFrame(columns=["design", *columns.values(), "n"])
+    row = {"design": f"{variant.label}, {FIRST}"} | _cells(found, columns, digits, signed=True)
+    return pd.DataFrame([row | {"n": max(each.n for each in found.values())}])
+
+
+def losses_table(
+    frame: pd.DataFrame, variants: tuple[Variant, ...], against: Variant, metric: str = "action_top1"
+) -> pd.DataFrame:
+    """One row a design that has run: what it loses without one modality, paired by run, and what it then has more than
+    `against`, paired by seed; mean ± 95 %, as text.
+    """
+    lost = {f"validation.{part}.{metric}": words for part, words in LOST.items() if part != "no_side"}
+    whole, digits = f"validation.all.{metric}", HEADLINES[metric][1]
+    rows = []
+    for variant in variants:
+        row = {"design": variant.label}
+        changes = _changes(frame, variant, dict.fromkeys(lost, whole))
+        row |= _cells(changes, {column: f"without {words}, {CHANGE}" for column, words in lost.items()}, digits, True)
+        for column, words in lost.items():
+            other = None if variant == against else paired(frame, variant.settings, against.settings, column)
+            row[f"without {words}, minus {against.label}"] = other.text(digits, True) if other else ""
+        rows += [row] if changes else []
+    return pd.DataFrame(rows)
+
+
+def _changes(frame: pd.DataFrame, variant: Variant, less: Mapping[str, str]) -> dict[str, Interval]:
+    """Mean and interval of each column less another one of the same run, {column: less which}, where runs hold both."""
+    runs = select(frame, **variant.settings) if len(frame) else frame
+    changes = {column: (runs[column] - runs[other]).dropna() for column, other in less.items() if column in runs}
+    return {column: interval(values) for column, values in changes.items() if len(values)}
+
+
 def _found(frame: pd.DataFrame, variant: Variant, columns: Iterable[str]) -> dict[str, Interval]:
     """Mean and interval of each column that a variant's runs hold, over the runs that hold all of these."""
     runs = select(frame, **variant.settings) if len(frame) else frame
@@ -172,8 +225,11 @@ def _found(frame: pd.DataFrame, variant: Variant, columns: Iterable[str]) -> dic
     return {column: interval(runs[column]) for column in held if len(runs)}
 
 
-def _cells(found: Mapping[str, Interval], columns: Mapping[str, str], digits: int | None) -> dict[str, str]:
-    return {words: found[column].text(digits) if column in found else NOT_RUN for column, words in columns.items()}
+def _cells(
+    found: Mapping[str, Interval], columns: Mapping[str, str], digits: int | None, signed: bool = False
+) -> dict[str, str]:
+    told = {column: each.text(digits, signed) for column, each in found.items()}
+    return {words: told.get(column, NOT_RUN) for column, words in columns.items()}
 
 
 def part(control: str, percent: int) -> str:
@@ -184,27 +240,45 @@ def part(control: str, percent: int) -> str:
 def as_clips_lose(
     frame: pd.DataFrame, variants: tuple[Variant, ...], metric: str = "action_top1", title: str = ""
 ) -> plt.Figure:
-    """Scores of the same models as more and more test clips lose sound, motion, or both: a panel each, 95 % bars."""
-    planned = {percent: f"{percent} %" for percent in SHARES}
+    """Scores of the same models as more and more test clips lose sound, motion, or both: a column of panels each.
+
+    Above the means, below what each design has more than the first one, paired by seed, with 95 % bars: the designs
+    share their seeds' luck, so that bars around the means would overlap where differences are clear.
+    """
+    first, *others = variants
+    shifts = {v: 2.5 * (place - (len(others) - 1) / 2) for place, v in enumerate(others)}
     with house():
-        figure, panels = plt.subplots(1, len(LOST), figsize=(8.6, 3.9), sharey=True)
-        for axes, (control, words) in zip(panels, LOST.items(), strict=True):
-            columns = {f"validation.{part(control, percent)}.{metric}": percent for percent in SHARES}
-            drawn = []
-            for place, variant in enumerate(variants):
-                found = {columns[name]: each for name, each in _found(frame, variant, columns).items()}
-                look, shift = LOOKS[variant.label], 1.4 * (place - (len(variants) - 1) / 2)
-                drawn.append(series(axes, variant.label, planned, found, shift, **look))
-            axes.set(title=f"without {words}", xticks=SHARES)
-            say_if_empty(axes, [each for each in drawn if each])
-        panels[0].set_ylabel(HEADLINES[metric][0])
-        panels[1].set_xlabel("share of the test clips that lost it (%)")
-        if metric not in LOWER:
-            low, high = panels[0].get_ylim()  # of percents, however wide an interval is
-            panels[0].set_ylim(max(low, 0), min(high, 100))
+        figure, panels = plt.subplots(2, len(LOST), figsize=(8.6, 5.6), sharex=True, sharey="row")
+        for (upper, lower), (control, words) in zip(panels.T, LOST.items(), strict=True):
+            columns = {percent: f"validation.{part(control, percent)}.{metric}" for percent in SHARES}
+            drawn = [_means(upper, frame, v, columns) for v in variants]
+            for v in others:
+                pairs = {at: paired(frame, v.settings, first.settings, c) for at, c in columns.items() if c in frame}
+                found = {at: each for at, each in pairs.items() if each}
+                series(
+                    lower,
+                    v.label,
+                    dict.fromkeys(columns, ""),
+                    found,
+                    shifts[v],
+                    **LOOKS[v.label] | {"linestyle": "none"},
+                )
+            upper.set(title=f"without {words}", xticks=SHARES)
+            lower.axhline(0, color=LOOKS[first.label]["color"], lw=1)
+            say_if_empty(upper, [each for each in drawn if each])
+        panels[0, 0].set_ylabel(HEADLINES[metric][0])
+        panels[1, 0].set_ylabel(f"minus {first.label}, paired")
+        panels[1, 1].set_xlabel("share of the test clips that lost it (%)")
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _means(axes: plt.Axes, frame: pd.DataFrame, variant: Variant, columns: Mapping[int, str]) -> bool:
+    """A line through the means of those of {x: column} that a variant's runs hold; is anything drawn?"""
+    found = _found(frame, variant, columns.values())
+    means = {at: replace(found[column], half=float("nan")) for at, column in columns.items() if column in found}
+    return series(axes, variant.label, {at: f"{at} %" for at in columns}, means, **LOOKS[variant.label])
 
 
 def growth(sizes: Mapping[str, list[int]], title: str = "") -> plt.Figure:

@@ -15,6 +15,8 @@ SYNTHETIC = (
     "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
     "comparable among themselves, not with the paper's numbers."
 )
+BUDGET = ("trained, heads apart (%)", "epochs to converge")
+EPOCHS = "Epochs to converge: all runs anneal their rate over the same epochs, so that these say nothing of speed."
 TOO_FEW = "Too few clips to say anything: from `quick` upwards your own runs stand here."
 Frames = dict[str, pd.DataFrame]
 
@@ -101,23 +103,23 @@ def recorded(
         return told
     table = _rows(frame, variants, against, headline)
     if epochs:
-        costs = budgets(frame, variants).rename(columns={"epochs": "epochs to converge"})
-        table = table.drop(columns="trained parameters").merge(costs, on="method", how="left")
+        costs = budgets(frame, variants)
+        table = table.drop(columns="trained parameters, heads apart").merge(costs, on="method", how="left")
         table["n"] = table.pop("n")  # last, as everywhere
+        told = f"{told} {EPOCHS}"
     return f"{markdown(table)}\n\n{told}"
 
 
 def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:
-    """One row a variant that has run: trained share (% of the backbone) and mean epochs to converge, as text."""
+    """One row a variant that has run: trained share (% of the backbone), mean epochs to converge (of all); as text."""
     rows = []
     for v in variants:
         runs = select(frame, **v.settings) if len(frame) else frame
         if len(runs):
-            epochs = runs["epochs_to_converge"].astype(float).mean()
-            rows.append(
-                {"method": v.label, "trained (%)": f"{100 * runs['share'].iloc[0]:.1f}", "epochs": f"{epochs:.1f}"}
-            )
-    return pd.DataFrame(rows, columns=["method", "trained (%)", "epochs"])
+            found, planned = runs["epochs_to_converge"].astype(float).mean(), int(runs["epochs_trained"].max())
+            cells = f"{100 * runs['share'].iloc[0]:.1f}", f"{found:.1f} of {planned}"
+            rows.append({"method": v.label} | dict(zip(BUDGET, cells, strict=True)))
+    return pd.DataFrame(rows, columns=["method", *BUDGET])
 
 
 def by_seed(found: Frames, variants: Iterable[Variant], headline: str = "action_top1") -> str:
@@ -146,8 +148,9 @@ def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> 
     scores = [interval(select(frame, **v.settings)[metric.replace(".all.", ".no_side.")]) for v in joined]
     without = " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
     return (
-        f" Started from other runs of {vision.label} than this table's, with the same settings and made later, which "
-        f"round otherwise: {'; '.join(v.label for v in joined)}; without modalities they score {without}."
+        f" Joined to a second execution of {vision.label}, made later with the same settings and seeds, which scores "
+        f"{without}: {'; '.join(v.label for v in joined)}. Rounding alone sets the same seed of two executions points "
+        f"apart: only *{study.FIRST}* compares a run with its own vision."
     )
 
 

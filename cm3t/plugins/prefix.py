@@ -27,7 +27,8 @@ class PrefixTuning(nn.Module):
     Choice: equations 3-5 are blank in the public text; their form is that of the work it takes them from (He et al.,
     "Towards a unified view of parameter-efficient transfer learning", 2022). act(E W), not act(E) W, which would
     leave half of E without a gradient from the start; E ~ N(0, 0.02^2). Unlike the adapters a prefix is not a no-op
-    at step 0: lambda is about l / (l + N) whatever E is.
+    at step 0: its logits are near zero, and lambda is l / (l + N) where the window's are too; in a pretrained block it
+    varies with the token, from almost nothing to almost all.
 
     Raises ValueError for a length, an activation or a dropout that no prefix can have.
     """

@@ -2,7 +2,7 @@
 
 ``python -m cm3t.data.rooms dyad-probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed,
 which the data card shows. Ridge regressions on simple numbers, and small networks from scratch with one recipe: they
-bound what a cue gives away. All scores are squared errors over participants (`metrics.trait_scores`).
+show what at least is to be had of a cue. All scores are squared errors over participants (`metrics.trait_scores`).
 A shuffled input is another person's, as in the study's own control: a person's other clips would tell of him.
 """
 

@@ -67,17 +67,17 @@ Everything; the cues are there because the generator puts them there.
 
 {unmeasured}{standing}Macro mean average precision in percent over the classes that have positives, mean ±
 standard deviation over seeds, validation unless a column says tune. The networks are small, ours, trained from
-scratch by one recipe on {trained} snippets: they bound what a cue gives away, they are not tuned against each
-other. `no sound`, `another clip's sound` and `silence` (which no recording holds: a room's noise is always there)
-are the joint network, scored with what it was not trained on;
+scratch by one recipe on {trained} snippets: they show what at least is to be had of a cue, they are not tuned
+against each other. `no sound`, `another clip's sound` and `silence` (which no recording holds: a room's noise is
+always there) are the joint network, scored with what it was not trained on;
 "trained on others' sound" has had the sound of another clip in training as well, so that nothing but chance
 is left of what it could add.
 
 ## Limits
 
 One room, figures without faces or objects in their hands, voices without words. Nobody reacts to anybody.
-Absolute average precisions mean nothing elsewhere. What the sound adds is authored, and its ceiling stands
-in the table above. With {rarest} positives of the rarest class in validation, one clip moves its average
+Absolute average precisions mean nothing elsewhere. What the sound adds is authored: the table above has what
+small networks make of it. With {rarest} positives of the rarest class in validation, one clip moves its average
 precision by tens of points and the macro mean by some: compare over seeds, in pairs, and look at
 `map_micro` beside it.
 

@@ -1,7 +1,8 @@
 """Difficulty probes of rooms-group: how far frames, sound, and both together get, with controls.
 
 ``python -m cm3t.data.rooms group-probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed,
-which the data card shows. Small networks of our own, trained from scratch by one recipe: they bound what a cue tells.
+which the data card shows. Small networks of our own, trained from scratch by one recipe: they show
+what at least is to be had of a cue.
 The joint network is scored again with the sound left out, silenced, and of another clip; "shuffled" is trained on
 other clips' sound too, so that only chance remains of what it could add.
 """

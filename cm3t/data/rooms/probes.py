@@ -2,7 +2,7 @@
 
 ``python -m cm3t.data.rooms probes [--data DIR] [--seeds 5] [--out DIR]`` writes one record per probe and seed, which
 the data card shows beside the linear probe, training from scratch and full fine-tuning. Small networks of our own, the
-same recipe for each: they bound what a cue gives away, they are not tuned against each other.
+same recipe for each: they show what at least is to be had of a cue, they are not tuned against each other.
 "joint" is scored again without a modality, with another clip's and with silence or no motion; "shuffled" is trained on
 other clips' sound and motion too, so that only chance remains of what they could add.
 """

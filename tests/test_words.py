@@ -1,0 +1,68 @@
+"""What pages say in words of recorded results is what the records say: who publishes others, rewrites the sentence."""
+
+import pytest
+
+from cm3t import plans
+from cm3t.config import ROOT, resolve
+from cm3t.pages import ceilings
+from cm3t.records import results
+from cm3t.stats import SCORE, interval, paired, select
+
+_, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
+
+
+@pytest.fixture(scope="module")
+def full():
+    return results("full")
+
+
+def said(number, words):
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    assert words in path.read_text(encoding="utf-8")
+
+
+def difference(frame, ours, against, metric=SCORE):
+    return paired(frame, ours.settings, against.settings, metric)
+
+
+def test_page_04_on_what_each_modality_adds(full):
+    said("04", "sound alone adds nothing that five seeds can see, motion does, and so do both; whether sound")
+    assert not difference(full, AUDIO, LONGER).decided
+    assert difference(full, FLOW, LONGER).low > 0 and difference(full, BOTH, LONGER).low > 0
+    assert not difference(full, BOTH, FLOW).decided
+
+
+def test_page_05_on_the_plainest_design(full):
+    said("05", "between CM3T, MMCA and late fusion five seeds decide nothing while both modalities are there")
+    pairs = ((plans.CM3T, plans.MMCA), (plans.CM3T, plans.LATE), (plans.MMCA, plans.LATE))
+    assert not any(difference(full, *pair).decided for pair in pairs)
+
+
+def test_page_09_on_what_designs_lose(full):
+    said("09", "Every design loses more without motion than without sound. Of six comparisons with CM3T one is clear")
+    columns = {part: f"validation.{part}.action_top1" for part in ("no_audio", "no_flow")}
+    for variant in plans.MISSING:
+        runs = select(full, **variant.settings)
+        assert interval(runs[columns["no_flow"]] - runs[columns["no_audio"]]).high < 0, variant.label
+    clear = {
+        (other.label, part): found.mean > 0
+        for other in plans.MISSING[1:]
+        for part, column in columns.items()
+        if (found := difference(full, other, plans.CM3T, column)).decided
+    }
+    assert clear == {("MMCA", "no_flow"): True}
+
+
+def test_page_03_on_the_rate_of_the_prefix():
+    said("03", "the sweep gave it ten times MHVA's")
+    pt, mhva = (resolve("full", **v.settings).lr for v in (plans.PT, plans.MHVA))
+    assert pt == pytest.approx(10 * mhva)
+
+
+def test_the_readme_on_small_networks(full):
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "In the kitchen, small networks trained on it alone do better than anything above" in text
+    shown = (*plans.MAIN, *plans.MODALITIES, *plans.RIVALS)
+    best = max(select(full, **v.settings)[SCORE].mean() for v in shown)
+    probes = ceilings.recorded("rooms-kitchen").set_index("small models of the data card")["action top-1 (%)"]
+    assert all(float(probes[name].split()[0]) > best for name in ("eight frames", "eight frames, sound and motion"))
