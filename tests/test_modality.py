@@ -45,6 +45,8 @@ def enliven(model: CM3T) -> CM3T:
         if not name.startswith("backbone."):
             rng = torch.Generator().manual_seed(sum(map(ord, name)))
             tensor.data = 0.3 * torch.randn(tensor.shape, generator=rng, dtype=tensor.dtype)
+    for name, modality in model.side.items():
+        modality.mean.fill_(0.1 * len(name)), modality.spread.fill_(0.2 * len(name))
     return model
 
 
@@ -80,13 +82,37 @@ def step(model: CM3T, video, side, present=None, lr: float = 0.05) -> None:
     model.eval()
 
 
-@each_method
+def test_a_calibrated_modality_hands_on_what_its_training_tokens_do_not_share(side):
+    """(m - mean) / spread of each channel: the training tokens themselves get mean 0 and spread 1."""
+    (flow,) = build("caa", add=("flow",)).side.values()
+    tokens = side["flow"] * torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.tensor([5.0, 0.0, -5.0, 9.0])
+    flow.calibrate(tokens)
+    expected = (tokens - tokens.mean((0, 1))) / tokens.std((0, 1), correction=0)
+    torch.testing.assert_close(flow(tokens), expected, atol=1e-5, rtol=1e-5)
+    assert expected.mean((0, 1)).abs().max() < 1e-9
+
+
+def trained(key: str, stages: tuple[str, ...], **options) -> CM3T:
+    """A model of METHODS whose heads were copied, and trained, at these stages."""
+    model = build(key, **options)
+    for stage in stages:
+        model.train_stage(stage)
+    model.train_stage("all")
+    return enliven(model).eval()
+
+
+STEPS = [(key, ()) for key in QUICK] + [("caa", ("cross",)), ("mmca", ("cross",)), ("caa", ("audio", "flow"))]
+STEPS += [pytest.param(key, (), marks=pytest.mark.slow) for key in METHODS if key not in QUICK]
+
+
+@pytest.mark.parametrize("key, stages", STEPS)
 @torch.no_grad()
-def test_a_sample_of_a_mixed_batch_equals_the_model_without_what_it_lacks(key, video, side):
-    model = build(key)
+def test_a_sample_of_a_mixed_batch_equals_the_model_without_what_it_lacks(key, stages, video, side):
+    model = trained(key, stages)
     mixed = model(video, broken(side), PRESENT)
+    assert len(model.joint_heads) == len(HEADS) * ("cross" in stages)
     for b in range(4):
-        without = build(key)
+        without = trained(key, stages)
         there = {name: tokens[b : b + 1] for name, tokens in side.items() if PRESENT[name][b]}
         for name in set(WIDTHS) - set(there):
             without.remove_modality(name)
@@ -356,6 +382,10 @@ def test_more_tokens_than_the_encoder_was_built_for_are_of_a_named_modality(vide
         (lambda m, v, s: m.add_modality("audio", 6), "'audio' is there already"),
         (lambda m, v, s: m.add_modality("cross", 6), "'cross' cannot name a modality"),
         (lambda m, v, s: m.add_modality("keys", 6), "'keys' cannot name a modality"),
+        (lambda m, v, s: m.add_modality("training", 6), "'training' cannot name a modality"),
+        (lambda m, v, s: m.add_modality("joint_heads", 6), "'joint_heads' cannot name a modality"),
+        (lambda m, v, s: m.add_modality(None, 6), "None cannot name a modality"),
+        (lambda m, v, s: m.add_modality("words", True), "width must be an integer of at least 1; got True"),
         (lambda m, v, s: m.add_modality("speech", 0), "width must be an integer of at least 1; got 0"),
         (lambda m, v, s: m.add_modality("speech", 6, encoder="linear"), "give length="),
         (lambda m, v, s: m.remove_modality("speech"), "no modality 'speech' to remove; there are audio, flow"),

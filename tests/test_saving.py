@@ -83,6 +83,22 @@ def test_what_modalities_share_is_a_file_of_its_own(video, side, tmp_path):  # n
     same(other.eval()(video, side), model(video, side), 0)
 
 
+@pytest.mark.parametrize("part, stage", [("audio", "audio"), ("fusion", "cross")])
+@torch.no_grad()
+def test_copies_of_the_heads_that_a_file_has_not_are_dropped(part, stage, video, side, tmp_path):  # noqa: F811
+    model, other = build("caa"), build("caa")
+    other.train_stage(stage)
+    enliven(other).train_stage("all")
+    kept = clone(other)
+    other.eval().load_modality(model.save_modality(part, tmp_path / "part.safetensors"), heads=False)
+    assert clone(other).keys() == kept.keys(), "without heads its own stay"
+    other.load_modality(tmp_path / "part.safetensors")
+    same(other(video, side), model(video, side), 0)
+    if part == "fusion":
+        with pytest.raises(ValueError, match="what modalities share, which has no other name; leave out name='flow'"):
+            other.load_modality(tmp_path / "part.safetensors", name="flow")
+
+
 def test_a_modality_is_reused_under_another_name_and_for_other_classes(video, side, tmp_path):  # noqa: F811
     model = build("add")
     model.train_stage("audio")

@@ -232,12 +232,16 @@ def test_what_a_run_starts_from_is_in_its_record_and_in_its_resumption():
 
 
 def broken(split, tokens):
-    """Toys whose tokens of one split are made by `tokens(own, present)`."""
+    """Toys whose tokens of one split, or of all with None, are made by `tokens(own, present)`."""
 
     class Broken(Toy):
+        def __init__(self, *given, **more):
+            super().__init__(*given, **more)
+            self.digest = "broken"  # what was made of others is not read again
+
         def decode_side(self, name):
             own = super().decode_side(name)
-            return tokens(*own) if self.split == split else own
+            return tokens(*own) if split in (self.split, None) else own
 
     return Broken
 
@@ -247,6 +251,8 @@ def broken(split, tokens):
     [
         ("validation", lambda own, present: (own * float("nan"), present), "clips holds values that are no numbers"),
         ("tune", lambda own, present: (own, present & False), "no clip of the tune split has audio"),
+        ("tune", lambda own, present: (own[..., :-1], present), "audio: the tune split has .* feature_length"),
+        ("validation", lambda own, present: (own.repeat(1, 2, 1), present), "audio: the validation split has .* train"),
     ],
 )
 @pytest.mark.parametrize("start", [train.run, lambda config, log: train.run_all([config], log=log)])
@@ -265,7 +271,7 @@ def test_a_stage_that_the_backbone_lacks_is_told_before_anything_trains():
 
 def test_a_file_to_start_from_that_does_not_fit_is_told_before_anything_trains(monkeypatch):
     donor = train.run(settings(), log=quiet)
-    small_world(monkeypatch, broken("train", lambda own, present: (own[..., :-1], present)))
+    small_world(monkeypatch, broken(None, lambda own, present: (own[..., :-1], present)))
     config = settings(seed=1, init=str(file_of(donor, "audio")))
     with pytest.raises(WeightsError, match="audio is .*in the file"):
         train.run(config, log=quiet)

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from cm3t.assembly.summary import HEADS
 from cm3t.coerce import nearest
 from cm3t.plugins import pool_tokens, side_encoder
 from cm3t.words import kind_of
 
 STAGES = ("all", "vision", "cross", "fusion")
+RESERVED = (*STAGES, "video", *HEADS)  # what names in a model's state are told apart by
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class ModalitySpec:
     def __post_init__(self):
         for name in ("width", "embed") + ("length",) * (self.length is not None):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"a modality's {name} must be an integer of at least 1; got {value!r}")
+            object.__setattr__(self, name, int(value))  # numpy's too, which no file could hold
 
     @property
     def tokens(self) -> int:
@@ -100,10 +104,10 @@ class Modality(nn.Module):
 
 def check_name(name: str, taken: nn.ModuleDict) -> None:
     """Raise ValueError unless `name` can be a new modality's."""
+    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or hasattr(nn.ModuleDict(), name):
+        raise ValueError(f"{name!r} cannot name a modality: choose a plain word other than {', '.join(RESERVED)}")
     if name in taken:
         raise ValueError(f"modality {name!r} is there already; remove_modality({name!r}) takes it away first")
-    if not str(name).isidentifier() or name in (*STAGES, "video") or hasattr(nn.ModuleDict, name):
-        raise ValueError(f"{name!r} cannot name a modality: choose a plain word other than {', '.join(STAGES)}, video")
 
 
 def hear(

@@ -97,6 +97,8 @@ class Saving:
         about, tensors = plugin_file.read(Path(path))
         if "modality" not in about:
             raise WeightsError(f"{path} holds a whole model; read it with load_plugins")
+        if about["modality"] == "fusion" and name not in (None, "fusion"):
+            raise ValueError(f"{path} holds what modalities share, which has no other name; leave out name={name!r}")
         name, own = name or about["modality"], self._description()
         if not heads:
             tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIERS)}
@@ -115,7 +117,7 @@ class Saving:
         if new:
             self.add_modality(name, **spec)
         try:
-            self._load_part(name, tensors)
+            self._load_part(name, tensors, heads)
         except WeightsError:
             if new:
                 self.remove_modality(name)
@@ -133,8 +135,11 @@ class Saving:
             raise ValueError(f"no modality {name!r} to save; there are {', '.join((*self.side, 'fusion'))}")
         return self.side[name].state_dict()
 
-    def _load_part(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Load the state of a modality, or of what the modalities share; strict but for heads left out or added."""
+    def _load_part(self, name: str, tensors: dict[str, Tensor], heads: bool) -> None:
+        """Load the state of a modality, or of what the modalities share; strict but for heads left out or added.
+
+        With `heads` a copy of the heads is made or dropped as the state has it; without, the model's own stays.
+        """
         parent, place = (self, "joint_heads") if name == "fusion" else (self.side[name], "heads")
         own = {k: v for k, v in self._part(name).items() if not k.startswith(f"{place}.")}
         own = {k: v for k, v in own.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
@@ -142,8 +147,8 @@ class Saving:
         own |= {f"{place}.{k}": v for k, v in self.heads.state_dict().items() if copied}
         if problems := misfits(own, tensors):
             raise WeightsError(self._misfit(f"{name}, {len(problems)} keys", problems))
-        if copied:
-            setattr(parent, place, copy.deepcopy(self.heads))
+        if heads:
+            setattr(parent, place, copy.deepcopy(self.heads) if copied else nn.ModuleDict())
         self._settle()
         parent.load_state_dict(tensors, strict=False)
 

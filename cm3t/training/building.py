@@ -29,6 +29,16 @@ def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
     return model
 
 
+def _check_like_train(name: str, split: str, own: Tensor, train: Tensor) -> None:
+    """Raise ValueError unless a split's tokens (n, L, d) are as long and as wide as those of train."""
+    if own.shape[1:] != train.shape[1:]:
+        raise ValueError(
+            f"{name}: the {split} split has {own.shape[1]} tokens {own.shape[2]} wide a clip, train "
+            f"{train.shape[1]} tokens {train.shape[2]} wide; features are extracted alike for all splits, and have one "
+            "feature_length"
+        )
+
+
 def _some(present: Tensor) -> Tensor:
     """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
     which = present.nonzero()[:, 0]
@@ -38,13 +48,16 @@ def _some(present: Tensor) -> Tensor:
 def check_modalities(config: RunConfig, folder: Path) -> None:
     """That a run can use its modalities, in every split, and what `init` names: shown before anything trains.
 
-    Errors: those of `decode` and `create`; WeightsError for a plugin file that does not fit.
+    Errors: those of `decode` and `create`; WeightsError for a plugin file that does not fit; ValueError where the
+    tokens (L, d) of splits differ.
     """
     if not config.side:
         return
     sets, read = open_sets(config), {}
     for split in ("train", "tune", config.score_split):
         read[split] = {name: side_tokens(sets[split], name, config.workers) for name in config.side}
+        for name, own in read[split].items():
+            _check_like_train(name, split, own.tokens, read["train"][name].tokens)
     side = {name: own.tokens for name, own in read["train"].items()}
     present = {name: own.present for name, own in read["train"].items()}
     with torch.random.fork_rng():

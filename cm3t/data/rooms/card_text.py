@@ -87,9 +87,9 @@ One kitchen's geometry; few actions; hands without contact; sounds without rooms
 nothing elsewhere. Verbs come in opposite pairs, so a single frame that finds the noun guesses half of the
 actions: read verb accuracy for what motion adds. Motion alone and sound alone are much stronger cues than in
 real kitchens, because little but the hand moves and every machine has its own sound. What a modality adds is
-authored; the table above has what small networks make of it. Every recording has a sound track: gaps are the other
-rooms'. The unseen participants are two, so that the unseen subset's intervals are wide. Methods that exploit a fixed camera are favoured by design; the anchoring knob and
-the gap levels are there to measure by how much.
+authored; the table above has what small networks make of it. Every recording has a sound track: gaps are the
+other rooms'. The unseen participants are two, so that the unseen subset's intervals are wide. Methods that exploit a
+fixed camera are favoured by design; the anchoring knob and the gap levels are there to measure by how much.
 
 ## Licence and origin
 
