@@ -160,6 +160,15 @@ def test_sound_from_the_archive(copy):  # noqa: F811
     assert small.shape == audio_tokens(copy / "P01/videos/P01_01.MP4", 0.5, 2.5, "small").shape == (101, 64)
 
 
+def test_sound_of_the_archive_before_a_recordings_start_is_padding_and_not_its_first_second(copy):  # noqa: F811
+    """A window of two seconds about 0.25 s begins 0.75 s before the recording does."""
+    path = archive(copy, P01_01=click_track(24000, 5, 0.2))
+    counts = EpicKitchens(copy, split="tune").counts
+    tokens = archived_audio_tokens(path, "P01_01", 0.0, 0.5, counts=counts)
+    steps = len(tokens) / 2  # a second
+    assert abs(float(tokens.mean(-1).argmax()) / steps - (0.75 + 0.2)) < 0.03 and counts["padded sound"] == 1
+
+
 def test_whichever_sound_is_there(copy):  # noqa: F811
     archive(copy, P02_01=click_track(24000, 5, 1.0))
     data = EpicKitchens(copy, frames=1, modalities=("audio",))

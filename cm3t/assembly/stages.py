@@ -103,7 +103,10 @@ class Stages:
         self._settle()
 
     def _copied_heads(self) -> nn.ModuleDict:
-        """A copy of the heads in use: the mean of the modalities' own where they have been trained by themselves."""
+        """A copy of the heads in use: the mean of the modalities' own where they have been trained by themselves.
+
+        Choice: with this start the joint heads give what the mean over the modalities' heads gave (`_logits`).
+        """
         heads = copy.deepcopy(self.heads)
         with torch.no_grad():
             for name, head in heads.items():
@@ -131,6 +134,8 @@ class Stages:
         """Features (B, D) -> logits: of the joint heads, or the mean over the heads of the modalities present.
 
         A sample without any modality gets the logits of the heads of vision.
+        Choice: the text has no classifiers for modalities trained apart. Of their own heads the mean, as the logits of
+        a sum would grow with the number of modalities that a sample happens to have.
         """
         logits = {name: head(features) for name, head in self.heads.items()}
         nobody = torch.zeros(len(features), dtype=torch.bool, device=features.device)
