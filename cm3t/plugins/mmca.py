@@ -17,10 +17,10 @@ class SequentialCrossAttention(nn.Module):
     Paper: Sec. 3.3 swaps its adapters for "the cross-attention module proposed by [2]", because otherwise "model size
     keeps increasing with more modalities"; the module is defined neither there nor in public code.
     Choice: an INTERPRETATION. What is known of it is that vision attends to one modality after the other. For the size
-    not to grow, the modalities share one module a block; each has only a projection to the common width d, the inner width
-    of the widest block. Hence its rigidity: a modality that is added, removed or moved changes what all later ones see.
-    It stands behind the block, MLP and adapter included, where the chain can read what each link wrote; its inner width
-    a is the adapters' (C / 4 by default), so that it differs from the CAA in form and not in room.
+    not to grow, the modalities share one module a block; each has only a projection to the common width d, the inner
+    width of the widest block. Hence its rigidity: a modality that is added, removed or moved changes what all later
+    ones see. It stands behind the block, MLP and adapter included, where the chain can read what each link wrote; its
+    inner width a is the adapters' (C / 4 by default), so that it differs from the CAA in form and not in room.
     """
 
     def __init__(self, width: int, inner: int, *, side_width: int):
