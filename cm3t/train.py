@@ -24,7 +24,7 @@ from cm3t.records import Record, find_record, load_run, new_record, provenance, 
 from cm3t.training import jobs, machine, steps
 from cm3t.training.building import build, check_modalities
 from cm3t.training.controls import shuffled
-from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, predict
+from cm3t.training.loop import TrainingDiverged, duration, epochs_to_converge, evaluate, fit, fusion_shares, predict
 from cm3t.training.sets import (
     AbsentModality,
     ClipSet,
@@ -140,6 +140,8 @@ def _train_and_score(model: CM3T, config: RunConfig, sets: dict, info: dict, log
         raise RuntimeError(f"training with method {config.method!r} changed the frozen backbone")
     said: dict = {}
     info["metrics"] = {config.score_split: score(model, sets, config, said)}
+    if config.side and (shares := fusion_shares(model, _clips(sets[config.score_split], config))):
+        info["fusion"] = shares
     if never := never_shown(sets[config.score_split]):
         scores = task_of(train).line(info["metrics"][config.score_split].get("all", {}))
         log(f"{config.score_split} {scores or 'has no scores'}: no clip shows {first_of(never)}")

@@ -231,6 +231,20 @@ def test_fusion_weights_are_told_in_numbers_and_as_distance_from_equal_ones():
     assert far.axes[0].images[0].get_clim() == pytest.approx((2 / 3 - 0.8, 0.8))
 
 
+def test_who_is_listened_to_is_the_mean_over_runs_by_block(make_record):
+    records = [make_record("full", seed=seed, **plans.CM3T.settings) for seed in (0, 1, 2)]
+    for record, share in zip(records, (0.4, 0.6, None), strict=True):
+        if share:  # the third was made before runs were watched
+            audio, flow = ({"1": [w, w + 0.2], "2": [0.5, 0.5]} for w in (share, 0.8 - share))
+            record.train_info["fusion"] = {"audio": audio, "flow": flow}
+    figure = show_side.fusion_by_block(records, plans.CM3T)
+    audio, flow = (bars.lines[0].get_ydata().tolist() for bars in figure.axes[0].containers)
+    assert audio == pytest.approx([0.6, 0.5]) and flow == pytest.approx([0.4, 0.5])
+    assert legend(figure) == ["audio (n=2)", "flow (n=2)"]
+    nothing = show_side.fusion_by_block(records[2:], plans.CM3T)
+    assert texts(nothing) == ["no published runs yet"] and len(legend(nothing)) == 2
+
+
 def test_budgets_are_the_records_shares_and_epochs(make_record):
     frame = to_frame([make_record("full", seed=seed, **plans.MHVA_PT.settings) for seed in (0, 1)])
     table = tables.budgets(frame, (plans.MHVA_PT, plans.FULL))

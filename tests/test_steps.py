@@ -10,6 +10,7 @@ from toys import Behaviours, Dark, Toy, Traits, clip_set, quiet, small_world
 from cm3t import train
 from cm3t.backbones.weights import WeightsError
 from cm3t.config import ConfigError, config_hash, local_dir, resolve, run_id, vision_run
+from cm3t.data import normalise
 from cm3t.rates import tuning_key
 from cm3t.records import load_run
 from cm3t.training import loop, sets, steps
@@ -60,6 +61,25 @@ def test_the_second_step_starts_from_the_first_and_leaves_it_alone():
     assert scores["no_side"] == {k: v for k, v in first.train_info["metrics"]["validation"]["all"].items()}
     assert {"shuffled_audio", "muted_flow", "no_flow", "unseen", "gap1"} <= set(scores)
     assert record.meta_info["hardware"]["threads"] == 1
+
+
+def test_a_record_holds_whom_the_fusion_listens_to():
+    """Mean weights of the clips that have every modality; the others are no part of it."""
+    record = ran(side="audio,flow")
+    config = settings(side="audio,flow")
+    model, clips = train.restore(config), decode(sets.open_sets(config)["validation"], config.side)
+    complete = clips.present["flow"].nonzero()[:, 0]
+    assert 0 < len(complete) < len(clips)
+    with torch.no_grad():
+        video = normalise(clips.video[complete], *model.backbone.pixels)
+        weights = model.fusion_weights(video, **clips.inputs(complete, complete.device))
+    for name, own in record.train_info["fusion"].items():
+        assert own.keys() == {str(block + 1) for block in weights}
+        for block, shares in own.items():
+            expected = weights[int(block) - 1][name].mean((0, 2, 3))
+            assert shares == pytest.approx(expected.tolist(), abs=1e-6)
+    assert set(record.train_info["fusion"]) == {"audio", "flow"}
+    assert "fusion" not in ran(side="audio").train_info
 
 
 @slow

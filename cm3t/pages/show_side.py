@@ -13,6 +13,7 @@ import pandas as pd
 from cm3t.pages.figures import CAA, house, say_if_empty, series
 from cm3t.pages.show import HEADLINES
 from cm3t.plans import Variant
+from cm3t.records import Record, to_frame
 from cm3t.stats import SCORE, Interval, interval, over_first_step, paired, select
 from cm3t.study import FIRST, NOT_RUN
 
@@ -106,6 +107,30 @@ def fusion_over_clip(weights: Mapping[str, np.ndarray], title: str = "") -> plt.
         panels[0][0].set_ylabel("block")
         figure.colorbar(shown, ax=panels[0], label=f"fusion weight (white: {equal:.3g}, equal)", shrink=0.9)
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
+    return figure
+
+
+def fusion_by_block(records: list[Record], variant: Variant, title: str = "") -> plt.Figure:
+    """Mean fusion weight of each modality by block, over validation clips and tokens, of a variant's runs: 95 % bars.
+
+    The line is the weight that all modalities have where none is preferred, as a fresh fusion gives.
+    """
+    frame = to_frame(records)
+    names = set(select(frame, **variant.settings)["run_id"]) if len(frame) else ()
+    found = [r.train_info["fusion"] for r in records if r.run_id in names and r.train_info.get("fusion")]
+    with house():
+        figure, axes = plt.subplots(figsize=(6.4, 3.2))
+        for place, name in enumerate(variant.settings["side"]):
+            each = (
+                {int(block): [np.mean(run[name][block]) for run in found] for block in found[0][name]} if found else {}
+            )
+            shares = {block: interval(values) for block, values in each.items()}
+            shift = 0.12 * (place - (len(variant.settings["side"]) - 1) / 2)
+            series(axes, name, {block: str(block) for block in each}, shares, shift, color=COLOURS[name])
+        axes.axhline(1 / len(variant.settings["side"]), color="#555555", lw=1)
+        axes.set(xlabel="block", ylabel="fusion weight (line: equal)", title=title)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        say_if_empty(axes, found)
     return figure
 
 

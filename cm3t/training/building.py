@@ -8,9 +8,9 @@ from torch import Tensor
 from cm3t.config import RunConfig
 from cm3t.model import CM3T, create
 from cm3t.training import steps
-from cm3t.training.sets import ClipSet, clip_of, open_sets, side_tokens
+from cm3t.training.sets import ClipSet, clip_of, evenly, open_sets, side_tokens
 
-CALIBRATED = 8192  # clips
+CALIBRATED = 8192  # clips, that a modality's mean and spread are taken of
 
 
 def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
@@ -25,7 +25,7 @@ def build(config: RunConfig, data, clips: ClipSet | None = None) -> CM3T:
     for name in config.side:
         _, length, width = clips.side[name].shape
         model.add_modality(name, width, length=length, encoder=encoder)
-        model.side[name].calibrate(clips.side[name][_some(clips.present[name])])
+        model.side[name].calibrate(clips.side[name][evenly(clips.present[name], CALIBRATED)])
     return model
 
 
@@ -37,12 +37,6 @@ def _check_like_train(name: str, split: str, own: Tensor, train: Tensor) -> None
             f"{train.shape[1]} tokens {train.shape[2]} wide; features are extracted alike for all splits, and have one "
             "feature_length"
         )
-
-
-def _some(present: Tensor) -> Tensor:
-    """Which clips a modality is calibrated on: all that have it, or so many of them, evenly spread."""
-    which = present.nonzero()[:, 0]
-    return which if len(which) <= CALIBRATED else which[torch.arange(CALIBRATED) * len(which) // CALIBRATED]
 
 
 def check_modalities(config: RunConfig, folder: Path) -> None:

@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from einops import reduce
 from torch import Tensor, nn
 
 from cm3t.config import RunConfig
 from cm3t.data.clip import MEAN, STD, augment, normalise, unanchor
 from cm3t.training.controls import controls, drop, mean_of_draws, others, partly
-from cm3t.training.sets import ClipSet
+from cm3t.training.sets import ClipSet, evenly
 from cm3t.training.tasks import TASKS, Task, task_of
 
 EVAL_BATCH = 32  # clips; the scores do not depend on it
+SHOWN = 512  # clips that the fusion is watched on
 
 
 class TrainingDiverged(ArithmeticError):
@@ -147,6 +149,29 @@ def predict_all(
             parts[name].append({head: out.cpu() for head, out in outputs.items()})
     model.train(training)
     return {name: _whole(torch.cat(read), found, len(data)) for name, found in parts.items()}
+
+
+@torch.no_grad()
+def fusion_shares(model: nn.Module, data: ClipSet) -> dict[str, dict[str, list[float]]]:
+    """Whom the fusion listens to: {modality: {block, from 1: mean weight over clips and tokens, a token frame each}}.
+
+    Of clips that have every modality, SHOWN of them at most, evenly spread, in eval mode; {} where nothing is fused.
+    """
+    complete = torch.stack(list(data.present.values())).all(0)
+    if len(data.side) < 2 or not complete.any():
+        return {}
+    chosen = evenly(complete, SHOWN)
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    found: dict[str, dict[str, list[Tensor]]] = {}
+    for batch, video in data.batches(chosen.split(EVAL_BATCH)):
+        weights = model.fusion_weights(normalise(video.to(device), *pixels_of(model)), **data.inputs(batch, device))
+        for block, own in weights.items():
+            for name, values in own.items():
+                means = reduce(values, "b t h w -> b t", "mean").cpu()
+                found.setdefault(name, {}).setdefault(str(block + 1), []).append(means)
+    model.train(training)
+    return {name: {block: torch.cat(m).mean(0).tolist() for block, m in own.items()} for name, own in found.items()}
 
 
 def _whole(read: Tensor, parts: list[dict[str, Tensor]], count: int) -> dict[str, np.ndarray]:

@@ -94,6 +94,12 @@ class ClipSet:
         return replace(self, side=side, present=present)
 
 
+def evenly(present: Tensor, most: int) -> Tensor:
+    """Numbers of the clips that bool (n,) marks: all of them, or so many, evenly spread."""
+    which = present.nonzero()[:, 0]
+    return which if len(which) <= most else which[torch.arange(most) * len(which) // most]
+
+
 def clip_of(config: RunConfig) -> tuple[int, int, int]:
     """(T, H, W) of a run's clips: the backbone's own where the settings leave it open."""
     frames, height, width = backbones.clip_of(config.backbone)
