@@ -33,7 +33,7 @@ README_COLUMNS = ["method", "trained, heads apart (%)", "action top-1", "unseen 
 QUICK_START = (
     ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
     ("a GPU, or days", "make study PROFILE=full", "full", "every planned run; stopped, it resumes"),
-    ("any machine", "make lab", "smoke", "the notebooks, to read and change; they start at `smoke`"),
+    ("any machine", "make lab", "smoke", "the notebooks, which start at `smoke`"),
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
 )
 LINEAR, ADAPTFORMER, _, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
@@ -274,14 +274,13 @@ def _with_modalities() -> str:
     """The README's table of what sound and motion add, and to which design; nothing before it ran."""
     variants = (plans.LONGER, *plans.RIVALS[1:])
     _, frame = pick(frames(), variants)
-    against = {"minus MHVA + PT, twice as long": plans.LONGER}
+    against = {"minus the first row": plans.LONGER}
     table = show.in_words(study.compare(frame, variants, against))
     if len(table) < len(variants):
         return ""
-    rivals = [_briefly(frame, plans.CM3T, rival) for rival in variants[2:]]
     return (
         f"With sound and motion, on top of MHVA + PT:\n\n{compact(table.drop(columns=['n', study.FIRST]))}"
-        f"\n\n{'; '.join(rivals)}."
+        f"\n\n{_briefly(frame, plans.CM3T, plans.MMCA)}."
     )
 
 
