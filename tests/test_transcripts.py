@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from cm3t.data.transcripts import (
     HashingEncoder,
     TranscriptError,
     Utterance,
+    count_nameless,
     parse_srt,
     read_srt,
     read_text,
@@ -63,6 +65,11 @@ def test_an_ordinary_file(tmp_path):
         (cue("00:00:01,000 --> 00:00:02,000", "PART.1:  "), []),
         (cue("00:00:01,000 --> 00:00:02,000", "<i>PART_1: a <b>b</b></i>"), [(1.0, 2.0, "PART.1", "a b")]),
         (cue("00:00:01,000 --> 00:00:02,000", "{\\an8}Participant 2: is 1 < 2?"), [(1.0, 2.0, "PART.2", "is 1 < 2?")]),
+        (
+            cue("00:00:01,000 --> 00:00:02,000", "- PART.1: a\n\u2013 PART.2\uff1ab\n<i>-SUPERVISOR : c</i>"),
+            [(1.0, 2.0, "PART.1", "a"), (1.0, 2.0, "PART.2", "b"), (1.0, 2.0, "SUPERVISOR", "c")],
+        ),
+        (cue("00:00:01,000 --> 00:00:02,000", "- hola\n- P1: a"), [(1.0, 2.0, "", "- hola - P1: a")]),
         (cue("00:00:01.5 --> 00:00:02"), [(1.5, 2.0, "PART.1", "hello")]),
         (cue("00:00:01,000 --> 00:00:02,000 X1:40 X2:600"), [(1.0, 2.0, "PART.1", "hello")]),
         ("00:00:01,000 --> 00:00:02,000\nno number, no end", [(1.0, 2.0, "", "no number, no end")]),
@@ -157,6 +164,25 @@ def test_plain_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"fine\n\xe9")
     with pytest.raises(TranscriptError, match=r"a\.txt: line 2"):
         read_text(tmp_path / "a.txt")
+
+
+def test_who_speaks_without_a_name_is_told_by_cue_and_line():
+    said = parse_srt(
+        SRT.replace("PART.2: No", "P2: No").replace("\n3\n", "\n7\n").replace("SUPERVISOR: ", "\n").encode()
+    )
+    assert [u.place for u in said] == ["cue 1, line 3", "cue 2, line 7", "cue 7, line 13"]
+    assert [u.place for u in parse_srt(b"00:00:01,000 --> 00:00:02,000\n\na\nPART.1: b")] == [
+        f"cue 1, line {n}" for n in (3, 4)
+    ]
+    with pytest.warns(
+        UserWarning, match=r"f\.srt: cue 2, line 7: 'P2: No ho sé, encara\.' does not tell who speaks \(so 2 of 3"
+    ):
+        assert count_nameless(said, "f.srt") == 2
+    with pytest.raises(TranscriptError, match=r"f\.srt: no line tells who speaks; begin each with PART\.1:"):
+        count_nameless(said[1:], "f.srt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert count_nameless(parse_srt(SRT.encode()), "f.srt") == count_nameless([], "f.srt") == 0
 
 
 def test_hashing_is_signed_sublinear_and_of_length_one():
