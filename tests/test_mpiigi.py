@@ -221,6 +221,16 @@ def test_features_at_a_wrong_rate_are_absent_and_counted(group, tmp_path):
     assert data[1].side == {}
 
 
+def test_unknown_options_are_refused(group, tmp_path):
+    np.save(tmp_path / "08.npy", np.zeros((2, 1)))
+    for options, message in (
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'. known: hop, mels"),
+        ({"features": {"pose": (tmp_path, (("lenght", 2),))}}, f"features at {tmp_path}: unknown option .* 'length'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MpiiGroupInteraction(group, **options)
+
+
 def test_limit_is_nested_and_seeded(group):
     ids = [MpiiGroupInteraction(group, limit=k, seed=1).annotations.sample_id.tolist() for k in (1, 2, 4)]
     assert set(ids[0]) < set(ids[1]) < set(ids[2]) and ids[2] == [3, 4, 34663, 9]

@@ -352,6 +352,14 @@ def test_arguments(dyads):
         ({"seconds": 0.0}, "leave no clip"),
         ({"frames": 0}, "at least 1"),
         ({"windows": 0}, "at least 1"),
+        ({"words": {"lenght": 3}}, "words: unknown option 'lenght'; did you mean 'length'. known: encoder, encoding"),
+        ({"words": (("encodings", "utf-8"),)}, "did you mean 'encoding'"),
+        ({"words": {"length": 0}}, "words: length=0 must be at least 1"),
+        ({"words": {"length": 2.5}}, "words: length=2.5 is not of type int"),
+        ({"words": "hashing"}, "words='hashing' holds no options; give a mapping of any of encoder, length"),
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'. known: hop, mels"),
+        ({"sound": {"rate": 0}}, "sound: rate=0 must be a positive number"),
+        ({"sound": "small"}, "sound='small' holds no options"),
     ]:
         with pytest.raises(ValueError, match=message):
             Udiva(dyads, **options)

@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cm3t.coerce import known_options
 from cm3t.data.clip import Clip
 from cm3t.data.features import Features, none_reached, nothing_of, open_features
 from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
@@ -203,4 +204,4 @@ def every_tenth(ids: Iterable) -> tuple:
 def _opened(given: str | Path | tuple) -> Features:
     """Features at a place, or at the place of a pair (place, options of `open_features`)."""
     place, options = given if isinstance(given, tuple) else (given, ())
-    return open_features(place, **dict(options))
+    return open_features(place, **known_options(f"features at {place}", options, open_features.__kwdefaults__))

@@ -9,7 +9,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from cm3t.coerce import coerce, known_options
 
 WIDTH = 256  # of the hashing encoder's sentence vectors
 TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->\s*"
@@ -30,7 +32,21 @@ BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
 
 
+WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 FORMS = (".srt", ".txt")  # of two transcripts of one recording the first is read: it has times
+
+
+def word_options(words: Mapping[str, object] | Sequence[tuple] | None = None) -> dict:
+    """How transcripts are read, `WORDS` but for what is given: encoder, as `sentence_encoder` takes it, length, the
+    tokens of a clip, and encoding of the files.
+
+    Errors: ValueError for another name, with the nearest, and for a length that is no whole number of at least 1.
+    """
+    options = WORDS | known_options("words", words, WORDS)
+    options["length"] = coerce("words: length", options["length"], "int")
+    if options["length"] < 1:
+        raise ValueError(f"words: length={options['length']} must be at least 1")
+    return options
 
 
 class TranscriptError(ValueError):

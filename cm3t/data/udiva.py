@@ -27,9 +27,16 @@ from cm3t.data.features import Features
 from cm3t.data.landmarks import landmark_tokens
 from cm3t.data.media import read_frames, read_segments
 from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
-from cm3t.data.side import audio_tokens
+from cm3t.data.side import audio_tokens, sound_settings
 from cm3t.data.tables import AnnotationError
-from cm3t.data.transcripts import Utterance, count_nameless, read_transcript, sentence_encoder, utterance_tokens
+from cm3t.data.transcripts import (
+    Utterance,
+    count_nameless,
+    read_transcript,
+    sentence_encoder,
+    utterance_tokens,
+    word_options,
+)
 from cm3t.data.udiva_layout import clip_table, landmarks_path, located, transcript_path
 from cm3t.data.udiva_metadata import TASKS, TRAITS, read_ids, read_parts
 
@@ -38,7 +45,6 @@ MODALITIES = ("audio", "landmarks", "transcript")
 SECONDS = 6.0  # Choice: the paper does not say how long a clip is
 SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}  # the hop is chosen so that a window has 400 steps
 STEPS = 400
-WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 HASHED = 64 * 2**20  # bytes: recordings of more than this together enter the digest by size, not by content
 
 
@@ -52,10 +58,10 @@ class Udiva(Segments):
     A clip is a window of `seconds` in the task's limits, seen by the participant's own camera; windows do not overlap
     and are spread evenly, at most `windows` of a task. frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: of "audio" (log-mel (400, 128) of the window; `sound` are its settings) and "transcript" (a token an
-    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), "landmarks" (a
-    token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features` (by the
-    clip's id, as 000001_talk_01_0, or by session and camera, as 000001_FC1_T), which take precedence; features,
-    sampling and transform: as in `Segments`.
+    utterance of the participant, `transcripts.utterance_tokens`; `words` as in `transcripts.word_options`),
+    "landmarks" (a token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in
+    `features` (by the clip's id, as 000001_talk_01_0, or by session and camera, as 000001_FC1_T), which take
+    precedence; features, sampling and transform: as in `Segments`.
     Where a task has no SRT file but plain text, an utterance a line, all that the participant says in the task belongs
     to each of its clips. Choice: the text has no times; a guess of them would give a clip what others say. Utterances
     without a speaker are given to nobody: a file's are counted with its first clip, in counts["utterances without a
@@ -102,10 +108,10 @@ class Udiva(Segments):
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.tasks = tuple(modalities), tuple(tasks)
         self.seconds, self.windows = float(seconds), windows
-        self.sound = {**SOUND, "seconds": seconds, **(sound or {})}
+        self.sound = SOUND | {"seconds": seconds} | sound_settings(sound)
         self.sound.setdefault("hop", max(1, round(self.sound["seconds"] * self.sound["rate"] / STEPS)))
         self.sound["seconds"] -= 1 / self.sound["rate"]  # STEPS exactly, not one more
-        self.words = {**WORDS, **dict(words or {})}
+        self.words = word_options(words)
         self.root, self.folder = located(root, SPLITS[split])
         self.counts: Counter = Counter()
         self.classes = {"traits": len(TRAITS)}
