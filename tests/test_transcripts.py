@@ -1,5 +1,6 @@
 """Transcripts: any bytes give utterances or one clear error; the hashing encoder is the same everywhere."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -263,6 +264,20 @@ def test_tokens_of_a_window():
     assert not utterance_tokens(said, 20, 30, Letters(), length=2).any()
     instant = [Utterance(2, 2, "", "a")]
     assert [bool(utterance_tokens(instant, *w, Letters()).any()) for w in ((2, 3), (1, 2), (1, 3))] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 3), (1, 4), (2,)])
+def test_an_encoder_of_another_width_than_it_says_is_refused(shape):
+    class Wrong:
+        width, name = 4, "mine"
+
+        def __call__(self, sentences):
+            return torch.ones(shape)
+
+    said = [Utterance(0, 1, "", text) for text in "ab"]
+    message = f"the sentence encoder mine gave {shape} for 2 sentences, and its `width` says (2, 4)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        utterance_tokens(said, 0, 1, Wrong())
 
 
 def test_grams_count_words_pairs_and_characters():

@@ -309,6 +309,7 @@ def utterance_tokens(
 
     Shapes: -> float32 (length, encoder.width), in time order. Fewer utterances leave zeros behind them (all zero:
     nothing was said, which is not the same as no transcript); of more, neighbours are averaged into `length` tokens.
+    Errors: ValueError where the encoder gives something else than (n, encoder.width) for n sentences.
     Choice: the paper does not say how a transcript becomes tokens. Averaging keeps every word and the order.
     """
     texts = [
@@ -319,6 +320,12 @@ def utterance_tokens(
     tokens = torch.zeros(length, encoder.width)
     if texts:
         vectors = encoder(texts).to(torch.float32)
+        expected = (len(texts), encoder.width)
+        if vectors.shape != expected:
+            raise ValueError(
+                f"the sentence encoder {getattr(encoder, 'name', encoder)} gave {tuple(vectors.shape)} for "
+                f"{len(texts)} sentences, and its `width` says {expected}: correct what it returns, or its `width`"
+            )
         if len(texts) > length:
             parts = np.array_split(np.arange(len(texts)), length)
             vectors = torch.stack([vectors[part].mean(0) for part in map(torch.from_numpy, parts)])
