@@ -108,6 +108,10 @@ def test_a_recording_needs_a_rate(stored):
     [
         (np.where(ROWS == 9, np.nan, ROWS), r"P01_01_0 hold NaN or infinity \(first: row 2, column 1\)"),
         (np.where(ROWS == 9, -np.inf, ROWS), "hold NaN or infinity"),
+        (
+            np.where(ROWS == 9, -1e300, ROWS.astype(float)),
+            r"hold -1e\+300, too large for float32 \(first: row 2, column 1",
+        ),
         (np.zeros((0, 4), np.float32), r"P01_01_0 have shape \(0, 4\); \(L, d\) with at least one row"),
         (np.zeros((2, 2, 2), np.float32), r"have shape \(2, 2, 2\)"),
         (np.zeros((3, 4), bool), "of type bool, not numbers"),

@@ -119,7 +119,8 @@ class Features:
         Choice: rows from elsewhere would be an observation that nobody made, as with sound (`media.placed`). Half a
         row is no distance, time stamps are rounded: so near to the first or last row, a clip has that one.
         Shapes: start, stop, duration in seconds -> float32 (L, d).
-        Errors: FeatureError for NaN, a wrong width or shape, and for a recording's array where no rate was given.
+        Errors: FeatureError for NaN, infinity and what becomes it in float32, for a wrong width or shape, and for a
+        recording's array where no rate was given.
         """
         rows = self._checked(clip_id)
         if rows is None and recording:
@@ -165,11 +166,14 @@ class Features:
                 "plugin was saved for another; extract them again, or declare this width"
             )
         self.width = rows.shape[1]  # the first one read decides
+        given = rows
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32, copy=False)
         if not np.isfinite(rows).all():
-            bad = np.argwhere(~np.isfinite(rows))[0]
-            raise FeatureError(
-                f"{where} hold NaN or infinity (first: row {bad[0]}, column {bad[1]}): extract them again"
-            )
+            row, column = np.argwhere(~np.isfinite(rows))[0]
+            large = np.isfinite(given[row, column])
+            what = f"{given[row, column]:g}, too large for float32" if large else "NaN or infinity"
+            raise FeatureError(f"{where} hold {what} (first: row {row}, column {column}): extract them again")
         return rows
 
     def read(self, name: str) -> np.ndarray | None:
