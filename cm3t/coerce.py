@@ -16,6 +16,18 @@ def nearest(word: str, known) -> str:
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
 
 
+def known_options(name: str, given, known) -> dict:
+    """Options {word: value} that are given as a mapping, as pairs or not at all (None), every word a known one."""
+    try:
+        found = dict(given or {})
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}={given!r} holds no options; give a mapping of any of {', '.join(known)}") from None
+    for word in found:
+        if word not in known:
+            raise ConfigError(f"{name}: unknown option {word!r}; {nearest(word, known)}")
+    return found
+
+
 def coerce(name: str, value, kind: str):
     """Make `value` the type named `kind` ("int", "float | None", "tuple[str, ...]") or raise ConfigError."""
     kind, optional = kind.replace(" ", "").removesuffix("|None"), "None" in kind

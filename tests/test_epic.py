@@ -275,6 +275,7 @@ def test_arguments(kitchen):
         ({"frames": 0}, "at least 1"),
         ({"limit": 0}, "at least 1"),
         ({"gap": -1}, "gap=-1"),
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'. known: hop, mels"),
     ]:
         with pytest.raises(ValueError, match=message):
             EpicKitchens(kitchen, **options)

@@ -204,8 +204,14 @@ def test_sound_settings():
     assert (SMALL_SOUND["win"], SMALL_SOUND["hop"]) == (0.025 * 16000, 0.02 * SMALL_SOUND["rate"])
     assert sound_options("small") == SMALL_SOUND and sound_options("epic") == sound_options() == sound_options({})
     assert sound_options({"rate": 8000})["seconds"] == 1.999
-    with pytest.raises(ValueError, match="unknown sound settings 'big'; known are epic, small"):
-        sound_options("big")
+    for sound, message in (
+        ("big", "unknown sound settings 'big'; known are epic, small"),
+        ({"nfft": 512}, "sound: unknown option 'nfft'; did you mean 'n_fft'"),
+        ({"hop": 0}, "sound: hop=0 must be a positive number"),
+        ({"seconds": "3"}, "sound: seconds='3' must be a positive number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sound_options(sound)
 
 
 def test_features_in_the_place_of_a_modality(kitchen, tmp_path):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -66,8 +67,29 @@ def test_of_a_recording_cut_by_time(stored):
     features = stored(P01_01=ROWS, rate=2.0)
     assert features.tokens("P01_01_0", "P01_01", 1.0, 2.5)[:, 0].tolist() == [8, 12, 16]
     assert features.tokens("P01_01_0", "P01_01", 0.1, 0.2)[:, 0].tolist() == [0]  # at least one row
-    assert features.tokens("P01_01_0", "P01_01", 90.0, 99.0)[:, 0].tolist() == [36]  # the nearest
     assert len(features.tokens("P01_01_0", "P01_01", 0.0, 99.0)) == 10
+
+
+def test_a_clip_that_no_row_of_its_recording_reaches_has_none(stored):
+    features, counts = stored(P01_01=ROWS, rate=2.0), Counter()  # ten rows: five seconds
+    for start, stop in ((5.3, 6.0), (90.0, 99.0), (-3.0, -0.3), (-90.0, -80.0)):
+        assert features.tokens("x", "P01_01", start, stop, counts=counts) is None
+        assert features.tokens("x", "P01_01", start, stop) is None
+    assert counts == {"no features there": 4}
+    assert features.tokens("x", "P01_01", 1.0, 5.2, counts=counts).shape == (8, 4) and counts.total() == 4
+    assert features.tokens("x", "P01_01", -0.2, 5.2, counts=counts).shape == (10, 4) and counts.total() == 4
+    assert features.tokens("x", "P01_01", 4.0, 9.0, counts=counts)[:, 0].tolist() == [32, 36]
+    assert features.tokens("x", "P01_01", -9.0, 1.0, counts=counts)[:, 0].tolist() == [0, 4]
+    assert counts == {"no features there": 4, "cut features": 2}
+
+
+def test_times_that_are_rounded_lose_no_clip(stored):
+    """Within half a row of the last one, or of the first, a clip has that one."""
+    features, counts = stored(P01_01=ROWS, rate=2.0), Counter()
+    assert features.tokens("x", "P01_01", 5.0, 5.2, counts=counts)[:, 0].tolist() == [36]
+    assert features.tokens("x", "P01_01", 5.2, 9.0, counts=counts)[:, 0].tolist() == [36]
+    assert features.tokens("x", "P01_01", -1.0, -0.2, counts=counts)[:, 0].tolist() == [0]
+    assert counts == {"cut features": 2}
 
 
 def test_a_length_for_all(stored):
@@ -86,6 +108,10 @@ def test_a_recording_needs_a_rate(stored):
     [
         (np.where(ROWS == 9, np.nan, ROWS), r"P01_01_0 hold NaN or infinity \(first: row 2, column 1\)"),
         (np.where(ROWS == 9, -np.inf, ROWS), "hold NaN or infinity"),
+        (
+            np.where(ROWS == 9, -1e300, ROWS.astype(float)),
+            r"hold -1e\+300, too large for float32 \(first: row 2, column 1",
+        ),
         (np.zeros((0, 4), np.float32), r"P01_01_0 have shape \(0, 4\); \(L, d\) with at least one row"),
         (np.zeros((2, 2, 2), np.float32), r"have shape \(2, 2, 2\)"),
         (np.zeros((3, 4), bool), "of type bool, not numbers"),

@@ -165,6 +165,13 @@ def test_plain_text_beside_a_video_is_said_in_all_its_clips(timed, tmp_path):
     timed_tokens = VideoFolder(root, words={"encoder": "hashing:16"}).decode_side("transcript")[0]
     assert torch.equal(timed_tokens[0, 0], tokens[0, 0]) and not timed_tokens[0, 1:].any() and not timed_tokens[1].any()
     assert VideoFolder(root).digest != data.digest
+    for options, message in (
+        ({"words": {"lenght": 3}}, "words: unknown option 'lenght'; did you mean 'length'"),
+        ({"words": {"length": 0}}, "words: length=0 must be at least 1"),
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            VideoFolder(root, **options)
 
 
 def test_features_of_clips_and_of_videos_have_one_length(timed):

@@ -211,6 +211,53 @@ def test_a_window_that_the_sound_does_not_reach_has_none(tmp_path, start, stop):
     assert read_sound(path, start, stop, 16000) is None
 
 
+def write_gaps(path, *gaps, rate=16000):
+    """A recording of 8 s and when it clicks: its sound, 2.048 s of a low tone, has gaps of so many seconds from 1.024 s
+    on, a frame between them, and a click in its last frame.
+    """
+    tone = 0.1 * np.sin(np.arange(32 * 1024) * 2 * np.pi * 300 / rate) + click_track(rate, 2.048, 1.984)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10, options={"threads": "1"})
+        video.width = video.height = SIZE
+        audio = container.add_stream("aac", rate=rate, layout="mono")
+        for i in range(80):
+            frame = av.VideoFrame.from_ndarray(picture(0), format="rgb24")
+            frame.pts = i
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for i, part in enumerate(tone.astype(np.float32).reshape(32, 1, 1024)):
+            late = sum(gaps[: max(0, i - 15)])
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, 1024 * i + round(late * rate), Fraction(1, rate)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode())
+    return path, 1.984 + sum(gaps)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(("gaps", "counted"), [((), 0), ((2.0,), 1), ((0.5, 1.0, 0.1), 1), ((0.03,) * 9, 1)])
+def test_sound_behind_a_gap_is_at_its_time(tmp_path, suffix, gaps, counted):
+    path, at = write_gaps(tmp_path / f"a.{suffix}", *gaps)
+    for start, stop, count in ((0.0, at + 0.03, counted), (at - 0.2, at + 0.03, 0)):
+        counts = Counter()
+        wave = read_sound(path, start, stop, 16000, counts=counts)
+        found = np.flatnonzero(np.abs(wave) > 0.3)[0] / 16000
+        assert found + start == pytest.approx(at, abs=0.045) and counts["gaps in sound"] == count
+    assert len(read_sound(path, 0.0, at, 8000)) == round(at * 8000)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_gap_is_silence_and_a_window_within_it_has_no_sound(tmp_path, suffix):
+    path, _ = write_gaps(tmp_path / f"a.{suffix}", 2.0)  # sound to 1.024 s and from 3.024 s
+    counts = Counter()
+    loud = np.abs(read_sound(path, 0.5, 3.5, 16000, counts=counts)).reshape(30, 1600).max(1) > 0.08
+    assert loud.nonzero()[0].tolist() == [*range(6), *range(25, 30)] and +counts == {"gaps in sound": 1}
+    assert read_sound(path, 1.2, 2.8, 16000, counts=counts) is None
+    assert +counts == {"gaps in sound": 1, "no sound there": 1}
+    assert not read_sound(path, 2.0, 3.5, 16000, counts=counts)[:14000].any()
+    assert +counts == {"gaps in sound": 1, "no sound there": 1, "padded sound": 1}
+
+
 def test_one_sample_of_sound_is_sound():
     counts, sound = Counter(), np.ones(10, np.float32)
     assert placed(sound, 4, 5, counts=counts).tolist() == [0, 0, 0, 0, 1] and counts == {"padded sound": 1}

@@ -1,6 +1,7 @@
 """The MPIIGroupInteraction reader on an invented data set: layout, labels, views, sound, and every kind of bad row."""
 
 import csv
+import json
 import pickle
 import shutil
 import wave
@@ -204,6 +205,30 @@ def test_features_of_snippets_and_of_recordings(group, tmp_path):
     data = MpiiGroupInteraction(group, split="validation", features={"pose": tmp_path})
     with pytest.raises(LookupError, match=f"{tmp_path} holds nothing .*validation.* called 00011 or 08"):
         data.decode_side("pose")
+
+
+def test_features_at_a_wrong_rate_are_absent_and_counted(group, tmp_path):
+    given = {"split": "validation", "frames": 1, "modalities": ("pose",)}
+    given |= {"features": {"pose": (tmp_path, (("rate", 100), ("length", 2)))}}
+    np.save(tmp_path / "09.npy", np.arange(50.0)[:, None])  # half a second, and its snippet begins at 1 s
+    with pytest.raises(LookupError, match=f"no features at {tmp_path} reach a clip .*08.* is feature_rate=100, their"):
+        MpiiGroupInteraction(group, **given).decode_side("pose")
+    np.save(tmp_path / "08.npy", np.arange(50.0)[:, None])  # its snippet begins at 0 s
+    data = MpiiGroupInteraction(group, **given)
+    tokens, present = data.decode_side("pose")
+    assert tokens[:, :, 0].tolist() == [[12, 37], [0, 0]] and present.tolist() == [True, False]
+    assert json.loads(json.dumps(data.counts)) == {"cut features": 1, "no features there": 1, "without pose": 1}
+    assert data[1].side == {}
+
+
+def test_unknown_options_are_refused(group, tmp_path):
+    np.save(tmp_path / "08.npy", np.zeros((2, 1)))
+    for options, message in (
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'. known: hop, mels"),
+        ({"features": {"pose": (tmp_path, (("lenght", 2),))}}, f"features at {tmp_path}: unknown option .* 'length'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MpiiGroupInteraction(group, **options)
 
 
 def test_limit_is_nested_and_seeded(group):

@@ -1,7 +1,9 @@
 """Transcripts: any bytes give utterances or one clear error; the hashing encoder is the same everywhere."""
 
+import re
 import subprocess
 import sys
+import warnings
 from collections import Counter
 
 import pytest
@@ -14,6 +16,7 @@ from cm3t.data.transcripts import (
     HashingEncoder,
     TranscriptError,
     Utterance,
+    count_nameless,
     parse_srt,
     read_srt,
     read_text,
@@ -63,6 +66,11 @@ def test_an_ordinary_file(tmp_path):
         (cue("00:00:01,000 --> 00:00:02,000", "PART.1:  "), []),
         (cue("00:00:01,000 --> 00:00:02,000", "<i>PART_1: a <b>b</b></i>"), [(1.0, 2.0, "PART.1", "a b")]),
         (cue("00:00:01,000 --> 00:00:02,000", "{\\an8}Participant 2: is 1 < 2?"), [(1.0, 2.0, "PART.2", "is 1 < 2?")]),
+        (
+            cue("00:00:01,000 --> 00:00:02,000", "- PART.1: a\n\u2013 PART.2\uff1ab\n<i>-SUPERVISOR : c</i>"),
+            [(1.0, 2.0, "PART.1", "a"), (1.0, 2.0, "PART.2", "b"), (1.0, 2.0, "SUPERVISOR", "c")],
+        ),
+        (cue("00:00:01,000 --> 00:00:02,000", "- hola\n- P1: a"), [(1.0, 2.0, "", "- hola - P1: a")]),
         (cue("00:00:01.5 --> 00:00:02"), [(1.5, 2.0, "PART.1", "hello")]),
         (cue("00:00:01,000 --> 00:00:02,000 X1:40 X2:600"), [(1.0, 2.0, "PART.1", "hello")]),
         ("00:00:01,000 --> 00:00:02,000\nno number, no end", [(1.0, 2.0, "", "no number, no end")]),
@@ -159,6 +167,25 @@ def test_plain_text(tmp_path):
         read_text(tmp_path / "a.txt")
 
 
+def test_who_speaks_without_a_name_is_told_by_cue_and_line():
+    said = parse_srt(
+        SRT.replace("PART.2: No", "P2: No").replace("\n3\n", "\n7\n").replace("SUPERVISOR: ", "\n").encode()
+    )
+    assert [u.place for u in said] == ["cue 1, line 3", "cue 2, line 7", "cue 7, line 13"]
+    assert [u.place for u in parse_srt(b"00:00:01,000 --> 00:00:02,000\n\na\nPART.1: b")] == [
+        f"cue 1, line {n}" for n in (3, 4)
+    ]
+    with pytest.warns(
+        UserWarning, match=r"f\.srt: cue 2, line 7: 'P2: No ho sé, encara\.' does not tell who speaks \(so 2 of 3"
+    ):
+        assert count_nameless(said, "f.srt") == 2
+    with pytest.raises(TranscriptError, match=r"f\.srt: no line tells who speaks; begin each with PART\.1:"):
+        count_nameless(said[1:], "f.srt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert count_nameless(parse_srt(SRT.encode()), "f.srt") == count_nameless([], "f.srt") == 0
+
+
 def test_hashing_is_signed_sublinear_and_of_length_one():
     encoder = HashingEncoder(4096, characters=())
     one, thrice, other = encoder(["owl", "owl owl", "cat"])
@@ -237,6 +264,20 @@ def test_tokens_of_a_window():
     assert not utterance_tokens(said, 20, 30, Letters(), length=2).any()
     instant = [Utterance(2, 2, "", "a")]
     assert [bool(utterance_tokens(instant, *w, Letters()).any()) for w in ((2, 3), (1, 2), (1, 3))] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 3), (1, 4), (2,)])
+def test_an_encoder_of_another_width_than_it_says_is_refused(shape):
+    class Wrong:
+        width, name = 4, "mine"
+
+        def __call__(self, sentences):
+            return torch.ones(shape)
+
+    said = [Utterance(0, 1, "", text) for text in "ab"]
+    message = f"the sentence encoder mine gave {shape} for 2 sentences, and its `width` says (2, 4)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        utterance_tokens(said, 0, 1, Wrong())
 
 
 def test_grams_count_words_pairs_and_characters():

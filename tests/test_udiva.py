@@ -19,6 +19,7 @@ from cm3t.data.udiva import Udiva
 from cm3t.data.udiva_layout import variants, windows_of
 from cm3t.data.udiva_metadata import TASKS, TRAITS
 from cm3t.metrics import participant_means
+from cm3t.training import sets
 
 torch.set_num_threads(1)
 SESSIONS = {  # ID, PART.1, PART.2, LANGUAGE; in 000002 the higher ID sits first
@@ -286,7 +287,10 @@ def test_plain_text_counts_for_the_whole_task(copy):
     folder, words = copy / "train/transcriptions/000002", {"encoder": HashingEncoder(16), "length": 3}
     (folder / "000002_talk.txt").write_text("PART.1: el gat\nsome noise\nPART.2: un gos\nPART.1: i més\n")
     (copy / "train/transcriptions/000001_talk.txt").write_text("PART.1: not this: there is an SRT file\n")
-    data = Udiva(copy, tasks=("talk",), seconds=2.0, modalities=("transcript",), words=words)
+    with pytest.warns(
+        UserWarning, match=r"000002_talk\.txt: line 2: 'some noise' does not tell who speaks \(so 1 of 4"
+    ):
+        data = Udiva(copy, tasks=("talk",), seconds=2.0, modalities=("transcript",), words=words)
     tokens, present = data.decode_side("transcript")
     at, encode = data.annotations.set_index("id").index.get_loc, HashingEncoder(16)
     assert present.all()
@@ -300,6 +304,24 @@ def test_plain_text_counts_for_the_whole_task(copy):
     (folder / "000002_talk.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nAnna: el gat\n")
     with pytest.raises(TranscriptError, match=r"000002_talk\.srt: no line tells who speaks"):
         Udiva(copy, tasks=("talk",), modalities=("transcript",))
+
+
+def test_utterances_without_a_speaker_are_warned_of_and_counted(copy):
+    for task in ("talk", "lego"):
+        path = copy / f"train/transcriptions/000001/000001_{task}.srt"
+        path.write_text(
+            subtitle([(0, 1, "Marta: el gat"), (1, 2, "- PART.1\uff1aun gos"), (2, 3, "P2: i"), (3, 4, "més")])
+        )
+    given = {"tasks": ("talk", "lego"), "seconds": 2.0, "frames": 1}
+    with pytest.warns(UserWarning, match="does not tell who speaks") as caught:
+        data = Udiva(copy, modalities=("transcript",), **given)
+    said = sorted(str(warning.message) for warning in caught)
+    assert len(said) == 2 and "000001_lego.srt: cue 1, line 3: 'Marta: el gat' does" in said[0] and "3 of 4" in said[0]
+    for workers in (None, 0):
+        gained = sets.side_counts(data, "transcript", workers)
+        assert gained["utterances without a speaker"] == 6 and not data.counts["utterances without a speaker"]
+    with pytest.warns(UserWarning, match="does not tell who speaks"):
+        assert Udiva(copy, **given).side_tokens("transcript", 0).any()  # the full-width colon is one
 
 
 def test_digest(dyads, copy):
@@ -330,6 +352,14 @@ def test_arguments(dyads):
         ({"seconds": 0.0}, "leave no clip"),
         ({"frames": 0}, "at least 1"),
         ({"windows": 0}, "at least 1"),
+        ({"words": {"lenght": 3}}, "words: unknown option 'lenght'; did you mean 'length'. known: encoder, encoding"),
+        ({"words": (("encodings", "utf-8"),)}, "did you mean 'encoding'"),
+        ({"words": {"length": 0}}, "words: length=0 must be at least 1"),
+        ({"words": {"length": 2.5}}, "words: length=2.5 is not of type int"),
+        ({"words": "hashing"}, "words='hashing' holds no options; give a mapping of any of encoder, length"),
+        ({"sound": {"secs": 3}}, "sound: unknown option 'secs'; did you mean 'seconds'. known: hop, mels"),
+        ({"sound": {"rate": 0}}, "sound: rate=0 must be a positive number"),
+        ({"sound": "small"}, "sound='small' holds no options"),
     ]:
         with pytest.raises(ValueError, match=message):
             Udiva(dyads, **options)

@@ -14,8 +14,8 @@ An id names a clip, or a whole recording, whose rows are then cut out by time; w
                             participant, window (from 0)            participant's own camera, FC1 that of PART.1
     a folder                id of the row, or made of the video     the video's path without its suffix
 
-An id that is not there is an absent modality, and ids of no clip at all an error which names the first; an array that
-cannot be used is an error which names file and id.
+An id that is not there is an absent modality, and so are rows of a recording that end before a clip begins; ids of no
+clip at all are an error which names the first; an array that cannot be used is an error which names file and id.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ from cm3t.data.hdf5 import array_of, open_hdf5
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 MANIFEST = "manifest.json"
+HALF = 0.5  # a row: times that are off by less are taken to be rounded
 HASHED = 64 << 20  # bytes: files of more than this together enter the digest by size, not by content
 
 
@@ -76,6 +78,16 @@ def nothing_of(place: str | Path, split: str, clip_id: str, recording: str = "")
     return f"{place} holds nothing for any clip of the {split} split; the first would be called {wanted}"
 
 
+def none_reached(place: str | Path, split: str, rate: float | None, clip_id: str, recording: str = "") -> str:
+    """What to say where rows of recordings are there, but none of them in the time of any clip of a split."""
+    how = "feature_rate" if rate is None else f"feature_rate={rate:g}"
+    wanted = " or ".join(dict.fromkeys(filter(None, (clip_id, recording))))
+    return (
+        f"no features at {place} reach a clip of the {split} split: the rows of its recording end before it begins, or "
+        f"are not there (the first would be called {wanted}); is {how}, their rows a second, right?"
+    )
+
+
 class Features:
     """Arrays (L, d) by id, checked as they are read.
 
@@ -90,33 +102,53 @@ class Features:
         self.path, self.rate, self.length, self.width = path, rate, length, width
 
     def tokens(
-        self, clip_id: str, recording: str = "", start: float = 0.0, stop: float = 0.0, duration: float | None = None
+        self,
+        clip_id: str,
+        recording: str = "",
+        start: float = 0.0,
+        stop: float = 0.0,
+        duration: float | None = None,
+        *,
+        counts: Counter | None = None,
     ) -> Tensor | None:
         """Features of a clip: its own, or else those of its recording between start and stop; None where neither.
 
         duration: of the recording, which tells the rate where none was given: its rows are then evenly spread.
+        Where a recording's rows reach a part of the clip, these are given, counted in counts["cut features"]; where
+        they reach nothing of it there is None, counted in counts["no features there"].
+        Choice: rows from elsewhere would be an observation that nobody made, as with sound (`media.placed`). Half a
+        row is no distance, time stamps are rounded: so near to the first or last row, a clip has that one.
         Shapes: start, stop, duration in seconds -> float32 (L, d).
-        Errors: FeatureError for NaN, a wrong width or shape, and for a recording's array where no rate was given.
+        Errors: FeatureError for NaN, infinity and what becomes it in float32, for a wrong width or shape, and for a
+        recording's array where no rate was given.
         """
         rows = self._checked(clip_id)
         if rows is None and recording:
             rows = self._checked(recording)
             if rows is not None:
-                rows = rows[self._rows_between(len(rows), start, stop, recording, duration)]
-        if rows is None:
+                tally = Counter() if counts is None else counts
+                rows = rows[self._rows_between(len(rows), start, stop, recording, duration, tally)]
+        if rows is None or not len(rows):
             return None
         if self.length is not None:
             rows = rows[((np.arange(self.length) + 0.5) * len(rows) / self.length).astype(int)]
         return torch.from_numpy(np.array(rows, np.float32))
 
-    def _rows_between(self, count: int, start: float, stop: float, name: str, duration: float | None) -> slice:
+    def _rows_between(
+        self, count: int, start: float, stop: float, name: str, duration: float | None, counts: Counter
+    ) -> slice:
         if self.rate is None and not duration:
             raise FeatureError(
                 f"{self.path}: {name} spans a recording: give `rate`, its rows a second (to a run feature_rate=...)"
             )
         rate = self.rate or count / duration
-        first = min(int(start * rate), count - 1)
-        return slice(first, max(first + 1, min(count, round(stop * rate))))
+        low, high = start * rate, stop * rate
+        if low >= count + HALF or high <= -HALF:
+            counts["no features there"] += 1
+            return slice(0)
+        counts["cut features"] += bool(low < -HALF or high > count + HALF)
+        first = min(max(0, int(low)), count - 1)
+        return slice(first, max(first + 1, min(count, round(high))))
 
     def _checked(self, name: str) -> np.ndarray | None:
         rows = self.read(checked_id(name))
@@ -134,11 +166,14 @@ class Features:
                 "plugin was saved for another; extract them again, or declare this width"
             )
         self.width = rows.shape[1]  # the first one read decides
+        given = rows
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32, copy=False)
         if not np.isfinite(rows).all():
-            bad = np.argwhere(~np.isfinite(rows))[0]
-            raise FeatureError(
-                f"{where} hold NaN or infinity (first: row {bad[0]}, column {bad[1]}): extract them again"
-            )
+            row, column = np.argwhere(~np.isfinite(rows))[0]
+            large = np.isfinite(given[row, column])
+            what = f"{given[row, column]:g}, too large for float32" if large else "NaN or infinity"
+            raise FeatureError(f"{where} hold {what} (first: row {row}, column {column}): extract them again")
         return rows
 
     def read(self, name: str) -> np.ndarray | None:

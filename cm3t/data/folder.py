@@ -28,15 +28,14 @@ from cm3t.data.folder_files import found, located, timed
 from cm3t.data.folder_labels import SPLITS, classes_of, read_folder_labels
 from cm3t.data.media import has_sound, read_frames, read_segments
 from cm3t.data.segments import Segments, Transform, check_reading, some_of
-from cm3t.data.side import audio_tokens, flow_tokens
-from cm3t.data.transcripts import FORMS, read_transcript, sentence_encoder, utterance_tokens
+from cm3t.data.side import audio_tokens, flow_tokens, sound_settings
+from cm3t.data.transcripts import FORMS, read_transcript, sentence_encoder, utterance_tokens, word_options
 from cm3t.sides import ARCHIVES, FEATURES, sides_of
 
 SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}
 STEPS = 400  # of a spectrogram: the hop is chosen so
 HEARD = 10.0  # seconds of sound at most, about a clip's middle
 ROWS = 64  # tokens of a feature at most
-WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 
 
 class VideoFolder(Segments):
@@ -47,7 +46,7 @@ class VideoFolder(Segments):
     modalities: "audio" (log-mel (400, 128) about a clip's middle, as long as the longest clip, 10 s at most; `sound`
     are settings of `side.audio_tokens`), "flow" (`side.flow_tokens`), "transcript" (`transcripts.utterance_tokens` of
     the SRT file beside the video, or without one of the plain text there, which has no times: every clip of the video
-    has all of it; `words`: encoder, length, encoding), and the names in ROOT/features, which take precedence.
+    has all of it; `words` as in `transcripts.word_options`), and the names in ROOT/features, which take precedence.
     length: L of a feature's clips. Choice: without it, the rows of the first clip that has it, at most 64; other clips
     are brought to as many. A feature of a whole video is cut by time, its rows evenly spread over it.
     sampling and transform: as in `Segments`.
@@ -88,9 +87,9 @@ class VideoFolder(Segments):
         self.read_as(sampling, transform=transform)
         self.table = timed(found(read_folder_labels(self.file), self.file), self.file)
         self.names = classes_of(self.table)
-        self.words = {**WORDS, **dict(words or {})}
+        self.words = word_options(words)
         longest = min(HEARD, float((self.table.stop - self.table.start).max()))
-        self.sound = _sound(longest, sound or {})
+        self.sound = _sound(longest, sound_settings(sound))
         rows = self.table[self.table.split == split]
         if rows.empty:
             raise ValueError(f"{self.file}: no row has the split {split}")

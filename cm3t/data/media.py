@@ -33,6 +33,7 @@ __all__ = [
 
 EPSILON = 1e-6  # seconds: "0.3" asked of a 10 fps file means frame 3, however the float was rounded
 TOLERANCE = 1.0  # seconds that a file may end before its declared end; more means that it was cut off
+GAP = 0.04  # seconds of sound that may be missing before they count; stamps of sound without a gap are rounded by 1 ms
 THREADED = 512 * 512  # pixels above which a picture is decoded on several threads; below, one is faster
 
 
@@ -266,7 +267,8 @@ def read_sound(
     """Mono sound of a segment, or None where the recording has no sound track, or a track that does not reach it.
 
     Shapes: start, stop in seconds, rate in Hz -> float32 (round((stop - start) * rate),), about -1..1.
-    What lies outside the track is silence or, all of it, None: counted as `placed` does (once a call).
+    What lies outside the track is silence or, all of it, None: counted as `placed` does (once a call). Where the time
+    stamps leave a gap in the track, it is silence too, counted in counts["gaps in sound"] (once a call).
     Errors: ValueError for stop <= start; FileNotFoundError; MediaError.
     """
     if not stop > start:
@@ -291,19 +293,32 @@ def _decode_sound(container, stream, start: float, stop: float, rate: int, count
     preroll = 0.25  # seconds: a lossy codec and the resampler need some past before they are exact
     length = round((stop - start) * rate)
     container.seek(max(0, int((start - preroll) / stream.time_base)), stream=stream, backward=True)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-    origin, pieces = None, []
-    for frame in container.decode(stream):
-        if origin is None:
-            origin = float((frame.pts or 0) * frame.time_base)
-        pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-        if frame.pts is not None and float(frame.pts * frame.time_base) > stop + preroll:
+    parts = [(round((at - start) * rate), s) for at, s in _stretches(container.decode(stream), rate, stop + preroll)]
+    parts = [(offset, sound) for offset, sound in parts if -len(sound) < offset < length]
+    first, end = (parts[0][0], parts[-1][0] + len(parts[-1][1])) if parts else (0, 0)
+    whole = np.zeros(end - first, np.float32)
+    for offset, sound in parts:
+        whole[offset - first :][: len(sound)] = sound
+    if counts is not None and len(parts) > 1:
+        counts["gaps in sound"] += 1
+    return placed(whole, first, length, rate // 50, counts)
+
+
+def _stretches(frames: Iterator, rate: int, stop: float) -> list[tuple[float, np.ndarray]]:
+    """What is whole of a sound track, until `stop`: when each stretch begins, in seconds, and its samples at `rate`."""
+    found: list[tuple[float, av.AudioResampler, list]] = []
+    due = 0.0  # when the next frame comes, if it follows the one before
+    for frame in frames:
+        time = due if frame.pts is None else float(frame.pts * frame.time_base)
+        if not found or time > due + GAP:  # stamps that go back are no gap: those of a codec's last frame may
+            found.append((time, av.AudioResampler(format="flt", layout="mono", rate=rate), []))
+            due = time
+        found[-1][2].extend(found[-1][1].resample(frame))
+        due += frame.samples / frame.sample_rate
+        if time > stop:
             break
-    sound = np.zeros(0, np.float32)
-    if origin is not None:
-        pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-        sound = np.concatenate(pieces or [sound])
-    return placed(sound, round(((origin or 0.0) - start) * rate), length, rate // 50, counts)
+    arrays = ((at, [piece.to_ndarray()[0] for piece in (*pieces, *end.resample(None))]) for at, end, pieces in found)
+    return [(at, np.concatenate(pieces or [np.zeros(0, np.float32)])) for at, pieces in arrays]
 
 
 def placed(

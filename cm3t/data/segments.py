@@ -12,8 +12,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cm3t.coerce import known_options
 from cm3t.data.clip import Clip
-from cm3t.data.features import Features, nothing_of, open_features
+from cm3t.data.features import Features, none_reached, nothing_of, open_features
 from cm3t.data.sampling import SAMPLINGS, STEP, dense_times, frame_times
 
 TENTH = "tenth"  # a value of `tune`: those that the data set lists, and where it lists none every tenth
@@ -29,7 +30,8 @@ class Segments:
     (3, T, H, W) and a numpy generator -> the same, or words of `transforms`, for clips read with a generator.
     features: {name: file or folder, or what `features.open_features` gave}, in the place of modalities or beside them;
     a pair of a place and options of `open_features` is opened with these. Features go by the clip's id, or else by its
-    recording's, cut by time: each reader says what that is called.
+    recording's, cut by time: each reader says what that is called. A clip that its recording's rows do not reach lacks
+    them, counted in counts["no features there"]; one that they reach in part is counted in counts["cut features"].
     """
 
     sampling, step, transform = SAMPLINGS[0], STEP, None
@@ -96,7 +98,9 @@ class Segments:
         if name not in self.known:
             raise ValueError(f"unknown modality {name!r}; known are {', '.join(self.known)}")
         source = self.source(name)
-        return self.computed(name, index) if source is None else source.tokens(*self.feature_key(index))
+        if source is None:
+            return self.computed(name, index)
+        return source.tokens(*self.feature_key(index), counts=self.counts)
 
     def source(self, name: str) -> Features | None:
         """The features that take a modality's place; None for one that is computed."""
@@ -136,6 +140,8 @@ class Segments:
     def lacking(self, name: str) -> str:
         """What to say where no clip of the split has a modality."""
         source = self.source(name)
+        if source is not None and self.counts["no features there"]:
+            return none_reached(source.path, self.split, source.rate, *self.feature_key(0)[:2])
         if source is not None:
             return nothing_of(source.path, self.split, *self.feature_key(0)[:2])
         if name == "audio" and self.counts["no sound there"]:
@@ -198,4 +204,4 @@ def every_tenth(ids: Iterable) -> tuple:
 def _opened(given: str | Path | tuple) -> Features:
     """Features at a place, or at the place of a pair (place, options of `open_features`)."""
     place, options = given if isinstance(given, tuple) else (given, ())
-    return open_features(place, **dict(options))
+    return open_features(place, **known_options(f"features at {place}", options, open_features.__kwdefaults__))

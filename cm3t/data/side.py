@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cm3t.coerce import known_options
 from cm3t.data.hdf5 import array_of, open_hdf5
 from cm3t.data.media import frame_rate, placed, read_segments, read_sound
 from cm3t.data.signals import dense_flow, log_mel
@@ -23,17 +25,29 @@ FLOW_STEP = 0.1  # seconds that a flow stands for
 FLOW_CELLS = 8  # a side
 
 
+def sound_settings(sound: Mapping[str, float] | Sequence[tuple] | None) -> dict[str, float]:
+    """What is given of seconds and of the arguments of `log_mel`.
+
+    Errors: ValueError for another name, with the nearest, and for what is no positive number.
+    """
+    given = known_options("sound", sound, ("seconds", *log_mel.__kwdefaults__))
+    for name, value in given.items():
+        if not isinstance(value, Real) or not value > 0:
+            raise ValueError(f"sound: {name}={value!r} must be a positive number")
+    return given
+
+
 def sound_options(sound: Mapping[str, float] | str | None = None) -> dict[str, float]:
     """Settings of `audio_tokens`: None or "epic" is `SOUND`, "small" is `SMALL_SOUND`, a mapping changes `SOUND`.
 
-    Errors: ValueError for another word.
+    Errors: ValueError for another word; as `sound_settings`.
     """
     if isinstance(sound, str):
         presets = {"epic": SOUND, "small": SMALL_SOUND}
         if sound not in presets:
             raise ValueError(f"unknown sound settings {sound!r}; known are {', '.join(presets)}, or give a mapping")
         return dict(presets[sound])
-    return {**SOUND, **(sound or {})}
+    return SOUND | sound_settings(sound)
 
 
 def audio_tokens(

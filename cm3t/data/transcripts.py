@@ -6,10 +6,11 @@ The default encoder hashes word and character n-grams: no weights, no training, 
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,10 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cm3t.coerce import coerce, known_options
+
 WIDTH = 256  # of the hashing encoder's sentence vectors
 TIMING = re.compile(r"\s*(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?\s*-->\s*"
                     r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:[.,](\d{1,3}))?(?:\s.*)?", re.ASCII)  # fmt: skip
-SPEAKER = re.compile(r"\s*(?:(PART(?:ICIPANT)?)[. _-]?([12])|(SUPERVISOR))\s*:\s*(.*)", re.ASCII | re.IGNORECASE)
+SPEAKER = re.compile(r"\s*(?:[-\u2010-\u2015]\s*)?(?:(PART(?:ICIPANT)?)[. _-]?([12])|(SUPERVISOR))\s*[:\uff1a]\s*(.*)",
+                     re.ASCII | re.IGNORECASE)  # fmt: skip
 TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <i>, <font ..>, {\an8}: how it looks
 NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
@@ -28,7 +32,21 @@ BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
 
 
+WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 FORMS = (".srt", ".txt")  # of two transcripts of one recording the first is read: it has times
+
+
+def word_options(words: Mapping[str, object] | Sequence[tuple] | None = None) -> dict:
+    """How transcripts are read, `WORDS` but for what is given: encoder, as `sentence_encoder` takes it, length, the
+    tokens of a clip, and encoding of the files.
+
+    Errors: ValueError for another name, with the nearest, and for a length that is no whole number of at least 1.
+    """
+    options = WORDS | known_options("words", words, WORDS)
+    options["length"] = coerce("words: length", options["length"], "int")
+    if options["length"] < 1:
+        raise ValueError(f"words: length={options['length']} must be at least 1")
+    return options
 
 
 class TranscriptError(ValueError):
@@ -37,19 +55,24 @@ class TranscriptError(ValueError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """What one person says: start and stop in seconds, speaker "PART.1", "PART.2", "SUPERVISOR" or "", one line."""
+    """What one person says: start and stop in seconds, speaker "PART.1", "PART.2", "SUPERVISOR" or "", one line.
+
+    place: where it stands in its file, as "cue 4, line 14".
+    """
 
     start: float
     stop: float
     speaker: str
     text: str
+    place: str = field(default="", compare=False)
 
 
 def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance]:
     """The utterances of a subtitle file, by start. A byte order mark and every kind of line end are accepted.
 
     Accepted too: cues that overlap, are out of order, have no text (left out), no number or no blank line between
-    them; text of several lines, where a line with a speaker of its own begins a new utterance. Tags are left out.
+    them; text of several lines, where a line with a speaker of its own begins a new utterance; a dash before a speaker
+    and a full-width colon behind. Tags are left out.
     Errors: FileNotFoundError; TranscriptError for another encoding, a file without a line, a malformed, backward or
     cut off time, and text that belongs to no cue.
     """
@@ -68,7 +91,7 @@ def read_text(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utteranc
     Errors: FileNotFoundError; TranscriptError for another encoding.
     """
     lines = _lines(_read(path), str(path), encoding)
-    return _utterances(0.0, float("inf"), lines)
+    return _utterances(0.0, float("inf"), lines, 1)
 
 
 def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-sig") -> list[Utterance]:
@@ -92,9 +115,10 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
             "a cue is a number, a line 00:00:01,000 --> 00:00:02,500 and its text"
         )
     found = []
-    for mark, end in zip(marks, [*heads, len(lines)][1:], strict=True):
+    for number, (mark, head, end) in enumerate(zip(marks, heads, [*heads, len(lines)][1:], strict=True), 1):
         start, stop = _times(lines[mark], f"{name}: line {mark + 1}")
-        found += _utterances(start, stop, lines[mark + 1 : end])
+        cue = f"cue {lines[head].strip() if head < mark else number}, "
+        found += _utterances(start, stop, lines[mark + 1 : end], mark + 2, cue)
     return sorted(found, key=lambda cue: (cue.start, cue.stop))
 
 
@@ -157,20 +181,39 @@ def _short(line: str) -> str:
     return repr(line[:40]) + ("..." if len(line) > 40 else "")
 
 
-def _utterances(start: float, stop: float, lines: Sequence[str]) -> list[Utterance]:
-    """Lines of one cue: each with a speaker begins an utterance, the others continue it."""
-    spoken: list[tuple[str, list[str]]] = []
+def _utterances(start: float, stop: float, lines: Sequence[str], first: int, cue: str = "") -> list[Utterance]:
+    """Lines of one cue, the first of this number: each with a speaker begins an utterance, the others continue it."""
+    spoken: list[tuple[str, int, list[str]]] = []
     plain = stop == float("inf")
-    for line in lines:
+    for number, line in enumerate(lines, first):
         match = SPEAKER.fullmatch(line := TAG.sub("", line))
         if match:
-            spoken.append((f"PART.{match[2]}" if match[1] else "SUPERVISOR", [match[4]]))
+            spoken.append((f"PART.{match[2]}" if match[1] else "SUPERVISOR", number, [match[4]]))
         elif spoken and not plain:
-            spoken[-1][1].append(line)
-        else:
-            spoken.append(("", [line]))
-    joined = [(speaker, " ".join(" ".join(texts).split())) for speaker, texts in spoken]
-    return [Utterance(start, stop, speaker, text) for speaker, text in joined if text]
+            spoken[-1][2].append(line)
+        elif line.strip():
+            spoken.append(("", number, [line]))
+    joined = [(speaker, " ".join(" ".join(texts).split()), f"{cue}line {number}") for speaker, number, texts in spoken]
+    return [Utterance(start, stop, speaker, text, place) for speaker, text, place in joined if text]
+
+
+def count_nameless(utterances: Sequence[Utterance], path: str | Path) -> int:
+    """How many utterances of a file have no speaker, so that nobody is heard to say them; the first is warned of.
+
+    Errors: TranscriptError where none has one.
+    """
+    nameless = [said for said in utterances if not said.speaker]
+    if nameless and len(nameless) == len(utterances):
+        raise TranscriptError(f"{path}: no line tells who speaks; begin each with PART.1: or PART.2:")
+    if nameless:
+        first = nameless[0]
+        warnings.warn(
+            f"{path}: {first.place}: {_short(first.text)} does not tell who speaks (so {len(nameless)} of "
+            f"{len(utterances)} utterances): PART.1:, PART.2: or SUPERVISOR: is expected before the words; write it "
+            "there, or nobody is heard to say them",
+            stacklevel=4,
+        )
+    return len(nameless)
 
 
 class HashingEncoder:
@@ -266,6 +309,7 @@ def utterance_tokens(
 
     Shapes: -> float32 (length, encoder.width), in time order. Fewer utterances leave zeros behind them (all zero:
     nothing was said, which is not the same as no transcript); of more, neighbours are averaged into `length` tokens.
+    Errors: ValueError where the encoder gives something else than (n, encoder.width) for n sentences.
     Choice: the paper does not say how a transcript becomes tokens. Averaging keeps every word and the order.
     """
     texts = [
@@ -276,6 +320,12 @@ def utterance_tokens(
     tokens = torch.zeros(length, encoder.width)
     if texts:
         vectors = encoder(texts).to(torch.float32)
+        expected = (len(texts), encoder.width)
+        if vectors.shape != expected:
+            raise ValueError(
+                f"the sentence encoder {getattr(encoder, 'name', encoder)} gave {tuple(vectors.shape)} for "
+                f"{len(texts)} sentences, and its `width` says {expected}: correct what it returns, or its `width`"
+            )
         if len(texts) > length:
             parts = np.array_split(np.arange(len(texts)), length)
             vectors = torch.stack([vectors[part].mean(0) for part in map(torch.from_numpy, parts)])

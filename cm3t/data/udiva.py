@@ -27,9 +27,16 @@ from cm3t.data.features import Features
 from cm3t.data.landmarks import landmark_tokens
 from cm3t.data.media import read_frames, read_segments
 from cm3t.data.segments import TENTH, Segments, Transform, check_reading, every_tenth, some_of
-from cm3t.data.side import audio_tokens
+from cm3t.data.side import audio_tokens, sound_settings
 from cm3t.data.tables import AnnotationError
-from cm3t.data.transcripts import TranscriptError, Utterance, read_transcript, sentence_encoder, utterance_tokens
+from cm3t.data.transcripts import (
+    Utterance,
+    count_nameless,
+    read_transcript,
+    sentence_encoder,
+    utterance_tokens,
+    word_options,
+)
 from cm3t.data.udiva_layout import clip_table, landmarks_path, located, transcript_path
 from cm3t.data.udiva_metadata import TASKS, TRAITS, read_ids, read_parts
 
@@ -38,7 +45,6 @@ MODALITIES = ("audio", "landmarks", "transcript")
 SECONDS = 6.0  # Choice: the paper does not say how long a clip is
 SOUND = {"rate": 16000, "n_fft": 1024, "win": 400}  # the hop is chosen so that a window has 400 steps
 STEPS = 400
-WORDS = {"encoder": "hashing", "length": 8, "encoding": "utf-8-sig"}
 HASHED = 64 * 2**20  # bytes: recordings of more than this together enter the digest by size, not by content
 
 
@@ -52,12 +58,14 @@ class Udiva(Segments):
     A clip is a window of `seconds` in the task's limits, seen by the participant's own camera; windows do not overlap
     and are spread evenly, at most `windows` of a task. frames, size, limit, seed: as `epic.EpicKitchens`.
     modalities: of "audio" (log-mel (400, 128) of the window; `sound` are its settings) and "transcript" (a token an
-    utterance of the participant, `transcripts.utterance_tokens`; `words`: encoder, length, encoding), "landmarks" (a
-    token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in `features` (by the
-    clip's id, as 000001_talk_01_0, or by session and camera, as 000001_FC1_T), which take precedence; features,
-    sampling and transform: as in `Segments`.
+    utterance of the participant, `transcripts.utterance_tokens`; `words` as in `transcripts.word_options`),
+    "landmarks" (a token a frame, of the annotations' HDF5 files: `landmarks.landmark_tokens`), and the names in
+    `features` (by the clip's id, as 000001_talk_01_0, or by session and camera, as 000001_FC1_T), which take
+    precedence; features, sampling and transform: as in `Segments`.
     Where a task has no SRT file but plain text, an utterance a line, all that the participant says in the task belongs
-    to each of its clips. Choice: the text has no times; a guess of them would give a clip what others say.
+    to each of its clips. Choice: the text has no times; a guess of them would give a clip what others say. Utterances
+    without a speaker are given to nobody: a file's are counted with its first clip, in counts["utterances without a
+    speaker"], and its first one is warned of.
 
     annotations: DataFrame, a row a clip (id, session, task, participant, part, language, start, stop, path).
     groups: participant of every clip; units: "participant/session/task": predictions are averaged within each first,
@@ -100,10 +108,10 @@ class Udiva(Segments):
         self.read_as(sampling, transform=transform, features=features)
         self.modalities, self.tasks = tuple(modalities), tuple(tasks)
         self.seconds, self.windows = float(seconds), windows
-        self.sound = {**SOUND, "seconds": seconds, **(sound or {})}
+        self.sound = SOUND | {"seconds": seconds} | sound_settings(sound)
         self.sound.setdefault("hop", max(1, round(self.sound["seconds"] * self.sound["rate"] / STEPS)))
         self.sound["seconds"] -= 1 / self.sound["rate"]  # STEPS exactly, not one more
-        self.words = {**WORDS, **dict(words or {})}
+        self.words = word_options(words)
         self.root, self.folder = located(root, SPLITS[split])
         self.counts: Counter = Counter()
         self.classes = {"traits": len(TRAITS)}
@@ -111,6 +119,7 @@ class Udiva(Segments):
         self.annotations = self._clips(people, own, limit, seed)
         self._label(people)
         self._transcripts: dict[tuple[str, str], list[Utterance] | None] = {}
+        self._nameless: dict[int, int] = {}  # {first clip of a transcript: utterances without a speaker}
         if "transcript" in self.modalities:
             self._read_transcripts()
 
@@ -235,12 +244,10 @@ class Udiva(Segments):
 
     def _read_transcripts(self) -> None:
         """Every transcript of the split, before anything is asked of one: a bad file is known at once."""
-        rows = self.annotations
-        for session, task in sorted(set(zip(rows.session, rows.task, strict=True))):
+        for (session, task), rows in self.annotations.groupby(["session", "task"]):
             path = transcript_path(self.folder, session, task)
             found = None if path is None else read_transcript(path, encoding=str(self.words["encoding"]))
-            if found and not any(said.speaker for said in found):
-                raise TranscriptError(f"{path}: no line tells who speaks; begin each with PART.1: or PART.2:")
+            self._nameless[rows.index[0]] = count_nameless(found or (), path)
             self._transcripts[session, task] = found
 
     def feature_key(self, index: int) -> tuple[str, str, float, float]:
@@ -261,6 +268,7 @@ class Udiva(Segments):
         said = self._transcripts[row.session, row.task]
         if said is None:
             return None
+        self.counts["utterances without a speaker"] += self._nameless.get(row.name, 0)  # once a file, whoever reads it
         options = {"speaker": f"PART.{row.part}", "length": self.words["length"]}
         return utterance_tokens(said, row.start, row.stop, self.encoder, **options)
 
