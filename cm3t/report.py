@@ -16,26 +16,20 @@ from pathlib import Path
 import pandas as pd
 
 from cm3t import config, notebooks, plans, study
-from cm3t.config import PROFILES, RunConfig, records_dir
+from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
 from cm3t.pages.ledger import at_tied_rates, ledger
 from cm3t.pages.tables import EPOCHS, SYNTHETIC, frames, markdown, other_start, pick
-from cm3t.records import device_in_words, largest_profile, published, results, timings
+from cm3t.pages.times import quick_start, runtime_table
+from cm3t.pages.times import runtime_row as runtime_row  # pages ask for it here
+from cm3t.records import largest_profile, published, results
 from cm3t.stats import SCORE, interval, paired, select
-from cm3t.words import counted
 
 EMPTY = "No published runs yet: `make study` computes the quick profile on this machine, `--publish` keeps it."
 SUBSETS = {"validation.all": "action top-1", "validation.unseen": "unseen people", "validation.tail": "tail classes"}
 GAPS = {"validation.all": "as filmed"} | {f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)}
 README_COLUMNS = ["method", "trained, heads apart (%)", "action top-1", "unseen people"]
-# README's quick start: on what, the command, the profile whose time it is, what one gets.
-QUICK_START = (
-    ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
-    ("a GPU, or days", "make study PROFILE=full", "full", "every planned run; stopped, it resumes"),
-    ("any machine", "make lab", "smoke", "the notebooks, which start at `smoke`"),
-    ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
-)
 LINEAR, ADAPTFORMER, _, ADAPTFORMER_PT, MHVA, MHVA_PT, FULL = plans.MAIN
 # The comparisons the README and notebook 02 rest on: ours, against. The README has the first and the third.
 CONTRASTS = (
@@ -109,31 +103,6 @@ def _against_first(frame: pd.DataFrame, data: str, variants: list[plans.Variant]
     return show.in_words(study.compare(frame, variants, against, f"validation.all.{headline}"), headline)
 
 
-def runtime_table() -> pd.DataFrame:
-    """One row a notebook: minutes in each profile, with the device, as the published executions took them."""
-    taken = {name: timings(records_dir(name)) for name in PROFILES}
-    rows = [
-        {"notebook": stem} | {name: _took(found.get(stem)) for name, found in taken.items() if found}
-        for stem in sorted({stem for found in taken.values() for stem in found})
-    ]
-    return pd.DataFrame(rows, columns=["notebook", *(name for name, found in taken.items() if found)])
-
-
-def _took(timing: dict | None) -> str:
-    """12 s or 4.5 min, and on what."""
-    if timing is None:
-        return ""
-    spent = spell(timing["seconds"])
-    return f"{spent}, {timing['device']}" if timing.get("device") else spent
-
-
-def spell(seconds: float) -> str:
-    """A duration as a person says it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def notebook_map() -> pd.DataFrame:
     """One row a notebook: its number and its question, linked. What each takes is in the table of runtimes."""
     rows = []
@@ -141,34 +110,6 @@ def notebook_map() -> pd.DataFrame:
         question = notebooks.title(path).split("·", 1)[-1].strip()
         rows.append({"": path.stem[:2], "question": f"[{question}](notebooks/{path.name})"})
     return pd.DataFrame(rows, columns=["", "question"])
-
-
-def quick_start() -> pd.DataFrame:
-    """What to type on which hardware, and what it took where it was published."""
-    rows = []
-    for place, command, profile, what in QUICK_START:
-        took = timings(records_dir(profile)).values() if profile else ()
-        devices = sorted({timing["device"] for timing in took if timing.get("device")})
-        time = ", ".join([spell(sum(timing["seconds"] for timing in took)), *devices]) if took else _spent(profile)
-        rows.append({"on": place, "do": f"`{command}`", "you get": what, "measured": time})
-    return pd.DataFrame(rows)
-
-
-def _spent(profile: str | None) -> str:
-    """What the published runs of a profile took, the sweep with them, where no whole execution was timed."""
-    found = published(profile) if profile else []
-    shares = [r.train_info["seconds"] / r.meta_info["hardware"].get("at_once", 1) for r in found]
-    devices = sorted({device_in_words(record.meta_info["hardware"]) for record in found})
-    return ", ".join([f"{spell(sum(shares))} for {counted(len(found), 'run')} so far", *devices]) if found else ""
-
-
-def runtime_row(notebook: str) -> str:
-    """What one notebook takes, by profile, for its opening: `smoke 12 s · quick 5 min, 2 CPU cores`."""
-    table = runtime_table()
-    rows = table[table["notebook"].str.startswith(notebook)] if len(table) else table
-    if rows.empty:
-        return "not measured yet"
-    return " · ".join(f"{name} {value}" for name, value in rows.iloc[0].items() if name != "notebook" and value)
 
 
 def footer(profile: str | None) -> str:

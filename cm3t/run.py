@@ -24,6 +24,7 @@ import papermill
 from cm3t import config, notebooks, report
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
+from cm3t.pages.times import spell
 from cm3t.records import Record, device_in_words, find_record, load_all, save_record, save_timing, timings, write_json
 from cm3t.words import counted
 
@@ -109,7 +110,7 @@ def study(paths: list[Path], profile: str, parameters: dict | None = None) -> in
             print(f"\n{path.name} failed at cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
             print(f"the executed copy shows where: {_executed(path, profile)}", file=sys.stderr)
             return 1
-        print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {report.spell(seconds)}", flush=True)
+        print(f"[{place + 1}/{len(paths)}] {path.stem}: done in {spell(seconds)}", flush=True)
     print(f"\nexecuted notebooks: {local_dir(profile) / 'executed'}")
     return 0
 
@@ -233,7 +234,7 @@ def _forecast(paths: list[Path], expected: dict) -> str:
     unknown = len(paths) - len(known)
     if not known:
         return "not timed before"
-    return f"about {report.spell(sum(known))} left" + (f", {unknown} not timed before" if unknown else "")
+    return f"about {spell(sum(known))} left" + (f", {unknown} not timed before" if unknown else "")
 
 
 def publish(profile: str, studies: list[str] | None = None) -> int:
@@ -292,7 +293,7 @@ def _refresh(paths: list[Path]) -> int:
     for path in paths:
         start = time.monotonic()
         notebooks.refresh(path)
-        print(f"{path.name}: refreshed in {report.spell(time.monotonic() - start)}", flush=True)
+        print(f"{path.name}: refreshed in {spell(time.monotonic() - start)}", flush=True)
     report.write_readme()  # its map of the notebooks quotes their titles
     return 0
 
