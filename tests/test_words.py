@@ -4,9 +4,10 @@ import pytest
 
 from cm3t import plans
 from cm3t.config import ROOT, resolve
+from cm3t.metrics import TRAIT_WORDS
 from cm3t.pages import ceilings
 from cm3t.records import results
-from cm3t.stats import SCORE, interval, paired, select
+from cm3t.stats import SCORE, interval, over_first_step, paired, select
 
 _, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
 
@@ -66,3 +67,20 @@ def test_the_readme_on_small_networks(full):
     best = max(select(full, **v.settings)[SCORE].mean() for v in shown)
     probes = ceilings.recorded("rooms-kitchen").set_index("small models of the data card")["action top-1 (%)"]
     assert all(float(probes[name].split()[0]) > best for name in ("eight frames", "eight frames, sound and motion"))
+
+
+def test_page_07_on_the_traits_of_the_dyad(full):
+    said("07", "two traits get better by them, and lose most of it with another person's words.")
+    said("07", "Extraversion and agreeableness get worse, and so they do where vision alone trains as long")
+    cm3t, (longer, _) = plans.on(plans.CM3T, "rooms-dyad"), plans.OTHERS["rooms-dyad"]
+    changed = {name: over_first_step(full, cm3t.settings, f"validation.all.mse_{name}") for name in TRAIT_WORDS}
+    assert {name for name, found in changed.items() if found.high < 0} == {"open_mindedness", "conscientiousness"}
+    assert {name for name, found in changed.items() if found.low > 0} == {"extraversion", "agreeableness"}
+    runs = select(full, **cm3t.settings)
+    for name, found in changed.items():
+        if found.high < 0:
+            exchanged = runs[f"validation.shuffled_transcript.mse_{name}"] - runs[f"validation.all.mse_{name}"]
+            assert interval(exchanged).low > 0 and exchanged.mean() > -found.mean / 2
+        elif found.low > 0:
+            assert not difference(full, cm3t, longer, f"validation.all.mse_{name}").decided
+    assert runs["validation.shuffled_transcript.draws"].min() >= 8
