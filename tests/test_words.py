@@ -74,7 +74,7 @@ def test_page_07_on_the_traits_of_the_dyad(full):
     said("07", "Extraversion and agreeableness get worse, and so they do where vision alone trains as long")
     cm3t, (longer, _) = plans.on(plans.CM3T, "rooms-dyad"), plans.OTHERS["rooms-dyad"]
     changed = {name: over_first_step(full, cm3t.settings, f"validation.all.mse_{name}") for name in TRAIT_WORDS}
-    assert {name for name, found in changed.items() if found.high < 0} == {"open_mindedness", "conscientiousness"}
+    assert {name for name, found in changed.items() if found.high < 0} == {"openmindedness", "conscientiousness"}
     assert {name for name, found in changed.items() if found.low > 0} == {"extraversion", "agreeableness"}
     runs = select(full, **cm3t.settings)
     for name, found in changed.items():
