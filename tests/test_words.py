@@ -84,3 +84,12 @@ def test_page_07_on_the_traits_of_the_dyad(full):
         elif found.low > 0:
             assert not difference(full, cm3t, longer, f"validation.all.mse_{name}").decided
     assert runs["validation.shuffled_transcript.draws"].min() >= 8
+
+
+def test_page_07_on_few_clips(full):
+    said("07", "With 150 clips full fine-tuning still trains, and is further ahead of MHVA + PT than with all")
+    few = [plans.Variant("", v.settings | plans.sized(150)) for v in (plans.MHVA_PT, plans.FULL)]
+    assert (
+        difference(full, *few).high < 0
+        and difference(full, *few).mean < difference(full, plans.MHVA_PT, plans.FULL).mean
+    )
