@@ -1,12 +1,13 @@
 """What pages say in words of recorded results is what the records say: who publishes others, rewrites the sentence."""
 
+import numpy as np
 import pytest
 
 from cm3t import plans
 from cm3t.config import ROOT, resolve
 from cm3t.metrics import TRAIT_WORDS
 from cm3t.pages import ceilings
-from cm3t.records import results
+from cm3t.records import published, results
 from cm3t.stats import SCORE, interval, over_first_step, paired, select
 
 _, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
@@ -95,3 +96,16 @@ def test_page_07_on_few_clips(full):
         difference(full, *few).high < 0
         and difference(full, *few).mean < difference(full, plans.MHVA_PT, plans.FULL).mean
     )
+
+
+def test_page_04_on_whom_the_fusion_listens_to(full):
+    said(
+        "04",
+        "In the last two of eight blocks the trained fusion gives motion more weight than sound; before them it hardly",
+    )
+    runs = set(select(full, **plans.CM3T.settings)["run_id"])
+    shares = [record.train_info["fusion"]["flow"] for record in published("full") if record.run_id in runs]
+    found = {block: interval([np.mean(own[block]) for own in shares]) for block in shares[0]}
+    assert len(shares) == 5 and len(found) == 8
+    assert found["7"].low > 0.5 and found["8"].low > 0.5
+    assert all(abs(found[block].mean - 0.5) < 0.06 for block in "123456")
