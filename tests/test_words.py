@@ -101,7 +101,7 @@ def test_page_07_on_few_clips(full):
 def test_page_04_on_whom_the_fusion_listens_to(full):
     said(
         "04",
-        "In the last two of eight blocks the trained fusion gives motion more weight than sound; before them it hardly",
+        "In the last two of eight blocks the trained fusion gives motion more weight than sound; before them",
     )
     runs = set(select(full, **plans.CM3T.settings)["run_id"])
     shares = [record.train_info["fusion"]["flow"] for record in published("full") if record.run_id in runs]
