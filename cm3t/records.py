@@ -22,6 +22,7 @@ import psutil
 
 from cm3t.coerce import ConfigError, nearest
 from cm3t.config import PROFILES, ROOT, RunConfig, config_hash, records_dir, resolve, run_id
+from cm3t.words import counted
 
 STATUSES = ("ok", "failed", "cancelled")
 PACKAGES = (
@@ -269,7 +270,12 @@ def provenance(device: str | None = None, **digests: str) -> dict:
 
 def device_in_words(hardware: dict) -> str:
     """What a run was made on: `2 CPU cores`, or the name of the device."""
-    return f"{hardware['cores']} CPU cores" if hardware["device"] == "cpu" else hardware["device"]
+    return counted(hardware["cores"], "CPU core") if hardware["device"] == "cpu" else hardware["device"]
+
+
+def machine_seconds(record: Record) -> float:
+    """Seconds of the machine's that a run took: those beside it had their part."""
+    return record.train_info["seconds"] / record.meta_info["hardware"].get("at_once", 1)
 
 
 def _git(*words: str) -> str | None:

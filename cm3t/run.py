@@ -25,7 +25,17 @@ from cm3t import config, notebooks, report
 from cm3t.coerce import ConfigError, coerce, nearest
 from cm3t.config import PROFILES, local_dir, records_dir
 from cm3t.pages.times import spell
-from cm3t.records import Record, device_in_words, find_record, load_all, save_record, save_timing, timings, write_json
+from cm3t.records import (
+    Record,
+    device_in_words,
+    find_record,
+    load_all,
+    machine_seconds,
+    save_record,
+    save_timing,
+    timings,
+    write_json,
+)
 from cm3t.words import counted
 
 RUN_PARAMETERS = ("data", "root", "roots", "backbone", "weights")  # of notebooks, that go to every run
@@ -160,7 +170,7 @@ def execute(path: Path, profile: str, parameters: dict) -> float:
     output = _executed(path, profile)
     output.parent.mkdir(parents=True, exist_ok=True)
     # A resumed notebook finds runs of before: it took what they took, not what finding them takes.
-    found = sum(_share(record) for record in load_all(local_dir(profile)) if _belongs(record, path))
+    found = sum(machine_seconds(record) for record in load_all(local_dir(profile)) if _belongs(record, path))
     start = time.monotonic()
     with _progress():
         papermill.execute_notebook(
@@ -186,11 +196,6 @@ def _belongs(record: Record, path: Path) -> bool:
     """Is it a run of this notebook, its tuning apart?"""
     given = record.run_info["config"]
     return given["study"] == path.stem[:2] and given["score_split"] == "validation"
-
-
-def _share(record: Record) -> float:
-    """Seconds of the machine's that a run took: those beside it had their part."""
-    return record.train_info["seconds"] / record.meta_info["hardware"].get("at_once", 1)
 
 
 class _progress(logging.Handler):

@@ -7,7 +7,7 @@ import pytest
 
 from cm3t import config, report
 from cm3t.pages import figures
-from cm3t.plans import RATES
+from cm3t.plans import RATES, TIED
 from cm3t.records import load_all, records_dir, results, save_timing
 
 SCORES = [("mhva+pt", 42.0), ("adaptformer+pt", 33.0), ("full", 50.0), ("linear", 20.0)]
@@ -38,6 +38,15 @@ def test_differences_are_listed_only_where_both_sides_ran(published):
     table = report.differences_table(results("quick"))
     assert list(table["contrast"])[0] == "MHVA + PT - AdaptFormer + PT" and len(table) == 3
     assert table["paired difference"][0].startswith("+")
+
+
+def test_a_rate_as_good_on_tune_stands_below_the_contrast_and_in_the_readme():
+    """Of the committed records: AdaptFormer + PT has two rates that tie, and at one of them nothing is decided."""
+    table = report.differences_table(results("full"))
+    assert table["contrast"].is_unique and table["contrast"][1] == f"MHVA + PT - {TIED.label}"
+    own, other = table["paired difference"][:2]
+    words = f"{own}, at the other of its two best rates {other}, undecided"
+    assert f"MHVA + PT - AdaptFormer + PT: {words}" in report.readme_blocks()["results"]
 
 
 def test_markdown_is_a_table_whatever_the_cells_hold():

@@ -1,6 +1,6 @@
 """What small models make of each cue of a room by itself: the data cards' records, beside the results of a page.
 
-What a card calls a ceiling is the best that was found in a cue so far: there is at least so much in it.
+A ceiling here is the best that was found in a cue so far: there is at least so much in it.
 """
 
 import pandas as pd

@@ -55,7 +55,7 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
     difference = difference_of(claim, frame) if profile else None
     if difference is None:
         return Verdict(claim, NOT_RUN)
-    further = at_tied_rates(frame, claim.ours, claim.against, claim.metric) | _over_others(claim, frame)
+    further = _at_tied_rates(claim, frame) | _over_others(claim, frame)
     found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame, further))
     if claim.margin and (failed := _no_better_than_constant(claim, frame)):
         words = f"no better than a constant answer: {' and '.join(failed)}"
@@ -99,13 +99,13 @@ def _ends(claim: Claim) -> str:
     return f"{low:+g} to {high:+g} {claim.unit}".replace("+0 ", "0 ")
 
 
-def at_tied_rates(frame: pd.DataFrame, ours: dict, against: dict, metric: str) -> dict[str, Interval]:
-    """A paired difference with either side at a rate as good on `tune` as its own, in words, where that ran."""
+def _at_tied_rates(claim: Claim, frame: pd.DataFrame) -> dict[str, Interval]:
+    """The claim's difference with either side at a learning rate as good on `tune` as its own, where that ran."""
     sides = {}
-    for name, side in (("ours", ours), ("against", against)):
+    for name, side in (("ours", claim.ours), ("against", claim.against)):
         for rate in _tuned(side).get("tied", ()):
-            both = {"ours": ours, "against": against} | {name: side | {"lr": rate}}
-            sides[f"{side['method']} at {rate:g}, as good on tune"] = paired(frame, **both, metric=metric)
+            both = {"ours": claim.ours, "against": claim.against} | {name: side | {"lr": rate}}
+            sides[f"{side['method']} at {rate:g}, as good on tune"] = paired(frame, **both, metric=claim.metric)
     return {what: found for what, found in sides.items() if found}
 
 

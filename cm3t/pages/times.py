@@ -3,7 +3,7 @@
 import pandas as pd
 
 from cm3t.config import PROFILES, records_dir
-from cm3t.records import device_in_words, published, timings
+from cm3t.records import device_in_words, machine_seconds, published, timings
 from cm3t.words import counted
 
 # README's quick start: on what, the command, the profile whose time it is, what one gets.
@@ -54,9 +54,9 @@ def quick_start() -> pd.DataFrame:
 def _spent(profile: str | None) -> str:
     """What the published runs of a profile took, the sweep with them, where no whole execution was timed."""
     found = published(profile) if profile else []
-    shares = [r.train_info["seconds"] / r.meta_info["hardware"].get("at_once", 1) for r in found]
+    seconds = sum(map(machine_seconds, found))
     devices = sorted({device_in_words(record.meta_info["hardware"]) for record in found})
-    return ", ".join([f"{spell(sum(shares))} for {counted(len(found), 'run')} so far", *devices]) if found else ""
+    return ", ".join([f"{spell(seconds)} for {counted(len(found), 'run')} so far", *devices]) if found else ""
 
 
 def runtime_row(notebook: str) -> str:
