@@ -108,7 +108,7 @@ def test_odd_files_are_read(text, expected):
     ("data", "message"),
     [
         (b"1\n00:00:02,000 --> 00:00:01,000\nx", "line 2: stops at 1 s, before its start 2 s"),
-        (b"1\n00:00:02,000 -> 00:00:01,000\nx", "line 1: '1' stands before any time"),
+        (b"1\n00:00:02,000 -> 00:00:01,000\nx", "line 2: '00:00:02,000 -> 00:00:01,000' is no time; write"),
         (b"", "line 1: the file is empty; copy it again"),
         (b"\xef\xbb\xbf\n \n", "line 1: the file is empty; copy it again"),
         (b"1\n00:00:01,000 --> 00:00:02,000\na\n\n2\n00:00:03,0", "line 6: '00:00:03,0' is half of a time"),
@@ -131,6 +131,14 @@ def test_corrupt_files_say_where_and_what_to_do(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(TranscriptError, match=rf"000001_lego\.srt: {message}"):
         read_srt(path)
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])  # with and without a blank line between the cues
+@pytest.mark.parametrize("arrow", [" -> ", " -- > ", " \u2013> ", " \u2192 ", " --&gt; ", " - -> ", " "])
+def test_a_wrong_arrow_is_no_speech_of_the_cue_before(arrow, gap):
+    cues = f"1\n00:00:01,000 --> 00:00:02,000\nPART.1: hi\n{gap}2\n00:00:03,000{arrow}00:00:04,000\nPART.2: yo\n"
+    with pytest.raises(TranscriptError, match=f"line {6 if gap else 5}: .* is no time; write 00:00:01,000 --> "):
+        parse_srt(cues.encode())
 
 
 def test_another_encoding_can_be_named(tmp_path):

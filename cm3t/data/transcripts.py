@@ -29,6 +29,9 @@ TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <
 NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
 BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at the end of a file: less than that
+PAIR = re.compile(
+    r"\s*\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?\W*(?:gt\b)?\W*\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?\s*", re.ASCII
+)  # two times and nothing said, whatever stands for the arrow: "->", "--&gt;", a blank
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
 
 
@@ -74,7 +77,7 @@ def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance
     them; text of several lines, where a line with a speaker of its own begins a new utterance; a dash before a speaker
     and a full-width colon behind. Tags are left out.
     Errors: FileNotFoundError; TranscriptError for another encoding, a file without a line, a malformed, backward or
-    cut off time, and text that belongs to no cue.
+    cut off time, another arrow between two, and text that belongs to no cue.
     """
     return parse_srt(_read(path), str(path), encoding=encoding)
 
@@ -106,7 +109,7 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         number = NUMBER.fullmatch(lines[cut])
         what = f"cue {lines[cut].strip()} has no time" if number else f"{_short(lines[cut])} is half of a time"
         raise TranscriptError(f"{name}: line {cut + 1}: {what}: the file is cut off or damaged; copy it again")
-    marks = [i for i, line in enumerate(lines) if "-->" in line and not ARROW.fullmatch(line)]
+    marks = [i for i, line in enumerate(lines) if PAIR.fullmatch(line) or "-->" in line and not ARROW.fullmatch(line)]
     heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
     if stray is not None:
