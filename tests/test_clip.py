@@ -54,6 +54,9 @@ def test_odd_clips_are_errors_that_name_them():
     long = dataclasses.replace(clip(1), side={"audio": torch.zeros(6, 7)})
     with pytest.raises(ValueError, match="audio of clip P01_01_1"):
         collate([clip(0, ["audio"]), long], ["audio"])
+    bad = dataclasses.replace(clip(1), side={"audio": torch.full((5, 7), float("nan"))})
+    with pytest.raises(ValueError, match="'audio' of clip P01_01_1 holds NaN or infinity: .* leave it out"):
+        collate([clip(0, ["audio"]), bad], ["audio"])
     with pytest.raises(ValueError, match="P01_01_0 and P01_01_1 have targets for different heads"):
         collate([clip(0), dataclasses.replace(clip(1), target={"verb": 1})])
     with pytest.raises(ValueError, match="at least one clip"):

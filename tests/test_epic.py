@@ -283,4 +283,6 @@ def test_arguments(kitchen):
         open_data("room-kitchen")
     with pytest.raises(FileNotFoundError, match=r"ships with the repository(.|\n)*nowhere is no folder"):
         open_data("rooms-kitchen", kitchen / "nowhere")
+    with pytest.raises(FileNotFoundError, match="^no features at .*nowhere"):  # and not: restore the kitchen with git
+        open_data("rooms-kitchen", kitchen, modalities=("gaze",), features={"gaze": kitchen / "nowhere"})
     assert len(open_data("rooms-kitchen", kitchen)) == len(open_data("epic", kitchen)) == 4

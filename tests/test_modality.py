@@ -119,6 +119,25 @@ def test_a_sample_of_a_mixed_batch_equals_the_model_without_what_it_lacks(key, s
         same({name: logits[b : b + 1] for name, logits in mixed.items()}, without(video[b : b + 1], there))
 
 
+@pytest.mark.parametrize("key", QUICK)
+@torch.no_grad()
+def test_in_float32_a_sample_keeps_to_1e_6_of_the_model_without_what_it_lacks(key, side):
+    """On the backbone and in the precision of the study's runs; elsewhere here it is a toy, in float64."""
+    model = create("video_swin_mini", method=METHODS[key][0], heads=HEADS, weights=None)
+    for name, width in WIDTHS.items():
+        model.add_modality(name, width, length=LENGTHS[name], encoder="transformer")
+    for p in model.trainable_parameters().values():
+        p.normal_(std=0.05)
+    model.eval()
+    video = torch.randn(4, 3, 4, 32, 32, generator=torch.Generator().manual_seed(3))
+    tokens = {name: given.float() for name, given in side.items()}
+    mixed, vision = model(video, broken(tokens), PRESENT), model(video)
+    assert (mixed["verb"][0] - vision["verb"][0]).abs().max() > 1e-3, "what is there is heard"
+    for b in range(4):
+        without = model(video, {name: given for name, given in tokens.items() if PRESENT[name][b]})
+        same({name: logits[b] for name, logits in mixed.items()}, {n: logits[b] for n, logits in without.items()}, 1e-6)
+
+
 @each_method
 @torch.no_grad()
 def test_a_modality_absent_from_the_whole_batch_and_none_present(key, video, side):
@@ -189,7 +208,6 @@ def test_sequential_attention_is_rigid_its_order_matters(video, side):
     assert (one(video, side)["verb"] - other(video, side)["verb"]).abs().max() > 1e-6
 
 
-@pytest.mark.slow
 @each_method
 @torch.no_grad()
 def test_adding_and_removing_one_leaves_the_others_bit_equal(key, video, side):
@@ -381,6 +399,7 @@ def test_more_tokens_than_the_encoder_was_built_for_are_of_a_named_modality(vide
         (lambda m, v, s: m(v, s, {"flow": torch.ones(4)}), r"present\['flow'\] is torch.float32 \(4,\); give bool"),
         (lambda m, v, s: m.add_modality("audio", 6), "'audio' is there already"),
         (lambda m, v, s: m.add_modality("cross", 6), "'cross' cannot name a modality"),
+        (lambda m, v, s: m.add_modality("side", 6), "'side' cannot name a modality"),  # no_side would be two controls
         (lambda m, v, s: m.add_modality("keys", 6), "'keys' cannot name a modality"),
         (lambda m, v, s: m.add_modality("training", 6), "'training' cannot name a modality"),
         (lambda m, v, s: m.add_modality("joint_heads", 6), "'joint_heads' cannot name a modality"),

@@ -123,6 +123,11 @@ def test_files_that_do_not_fit_are_refused_by_what_differs(tmp_path):
     narrow.add_modality("audio", 9)
     with pytest.raises(WeightsError, match=r'audio is \{"width": 6.* in the file, \{"width": 9.* here'):
         narrow.load_modality(audio)
+    with pytest.raises(WeightsError, match=r"remove_modality\('audio'\) and load the file anew") as refused:
+        narrow.load_modality(audio)
+    assert "heads=False" not in str(refused.value), "no remedy: the heads agree"
+    narrow.remove_modality("audio")
+    narrow.load_modality(audio)
     with pytest.raises(WeightsError, match='cross.form is "double" in the file, "token_gate" here'):
         build("gate").load_modality(audio)
     with pytest.raises(WeightsError, match="read it with load_modality"):

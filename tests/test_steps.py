@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from toys import Behaviours, Dark, Toy, Traits, clip_set, quiet, small_world
 
 from cm3t import train
-from cm3t.backbones.weights import WeightsError
 from cm3t.config import ConfigError, config_hash, local_dir, resolve, run_id, vision_run
 from cm3t.data import normalise
 from cm3t.rates import tuning_key
@@ -293,7 +292,7 @@ def test_a_file_to_start_from_that_does_not_fit_is_told_before_anything_trains(m
     donor = train.run(settings(), log=quiet)
     small_world(monkeypatch, broken(None, lambda own, present: (own[..., :-1], present)))
     config = settings(seed=1, init=str(file_of(donor, "audio")))
-    with pytest.raises(WeightsError, match="audio is .*in the file"):
+    with pytest.raises(ConfigError, match=r"init: .*\n *audio is .*in the file(.*\n)+.*decide what audio is: side_enc"):
         train.run(config, log=quiet)
     assert not (local_dir("smoke") / f"{run_id(vision_run(config))}.json").exists()
 

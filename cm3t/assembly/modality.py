@@ -13,7 +13,7 @@ from cm3t.plugins import pool_tokens, side_encoder
 from cm3t.words import kind_of
 
 STAGES = ("all", "vision", "cross", "fusion")
-RESERVED = (*STAGES, "video", *HEADS)  # what names in a model's state are told apart by
+RESERVED = (*STAGES, "video", "side", *HEADS)  # what names in a model's state, and of controls, are told apart by
 
 
 @dataclass(frozen=True)

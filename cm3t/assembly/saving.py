@@ -106,10 +106,14 @@ class Saving:
         sides = [d | {"cross": d["method"].get("cross")} for d in (about, own)]
         problems = _differences(*sides, keys)
         spec = next((entry["spec"] for entry in about["modalities"]), None)
-        if name in self.side:
-            problems += _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])
+        remedies = ["heads=False leaves its classifiers"] * any(line.startswith("heads ") for line in problems)
+        if name in self.side and (other := _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])):
+            problems += other
+            remedies.append(
+                f"read {name} as there, or remove_modality({name!r}) and load the file anew: it adds its own"
+            )
         if problems:
-            problems.append(f"the file is of {_recipe(about)}; heads=False leaves its classifiers, name=... renames it")
+            problems.append("; ".join((f"the file is of {_recipe(about)}", *remedies)))
             raise WeightsError(self._misfit(str(path), problems))
         if about["modality"] == "fusion" and not self.side:
             raise WeightsError(f"{path} holds what modalities share, and this model has none: add the modalities first")

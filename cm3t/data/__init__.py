@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cm3t.config import data_dir
 from cm3t.data.clip import Batch, Clip, augment, collate, normalise, subsample, unanchor
+from cm3t.data.features import MissingFeatures
 from cm3t.sides import SOUNDS
 
 __all__ = ["Batch", "Clip", "augment", "collate", "normalise", "open_data", "subsample", "unanchor"]
@@ -47,6 +48,8 @@ def open_data(name: str, root: str | Path | None = None, split: str = "train", *
         options.setdefault("sound", SOUNDS[name])
     try:
         return opened(root, split=split, **options)
+    except MissingFeatures:  # a user's own, of which the room's folder knows nothing
+        raise
     except FileNotFoundError as error:
         what = name.removeprefix("rooms-")
         raise FileNotFoundError(

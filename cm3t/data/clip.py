@@ -70,7 +70,7 @@ def collate(clips: Sequence[Clip], modalities: Iterable[str] | Mapping[str, int]
     Shapes: B clips -> `Batch`. modalities: the names wanted, or {name: width d}. A clip without one gets zeros and
     False in `present`. With its width declared, a modality may be absent from the whole batch: zeros (B, 1, d).
     Errors: ValueError for no clips; for clips whose videos, targets or side tokens differ in shape (ids are named);
-    for a modality that no clip of the batch has and whose width was not declared.
+    for tokens with NaN or infinity; for a modality that no clip of the batch has and whose width was not declared.
     """
     clips = list(clips)
     if not clips:
@@ -109,6 +109,12 @@ def _side(clips: list[Clip], name: str, width: int | None) -> tuple[Tensor, Tens
         first = torch.zeros(1, width)
     blank = torch.zeros_like(first, dtype=torch.float32)
     tokens = [blank if t is None else t.to(torch.float32) for t in given]
+    bad = next((clip.id for clip, t in zip(clips, tokens, strict=True) if not t.isfinite().all()), None)
+    if bad is not None:
+        raise ValueError(
+            f"{name!r} of clip {bad} holds NaN or infinity: make it anew, or leave it out of the clip's side, which "
+            "then lacks it"
+        )
     if blank.ndim != 2 or (width is not None and blank.shape[-1] != width):
         raise ValueError(f"{name!r} tokens must be (L, {width or 'd'}), got {tuple(blank.shape)}")
     return _stacked(tokens, clips, name), torch.tensor([t is not None for t in given])

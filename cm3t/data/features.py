@@ -41,6 +41,10 @@ HALF = 0.5  # a row: times that are off by less are taken to be rounded
 HASHED = 64 << 20  # bytes: files of more than this together enter the digest by size, not by content
 
 
+class MissingFeatures(FileNotFoundError):
+    """There is nothing where features should be."""
+
+
 class FeatureError(ValueError):
     """Features that cannot be used: the message names the file, the id and what is wrong."""
 
@@ -55,11 +59,11 @@ def checked_id(name: str) -> str:
 def open_features(path: str | Path, *, rate: float | None = None, length: int | None = None, width: int | None = None):
     """Features in a file or folder, of whichever of the three forms; see `Features`.
 
-    Errors: FileNotFoundError; FeatureError for something that is none of the three.
+    Errors: MissingFeatures (a FileNotFoundError); FeatureError for something that is none of the three.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingFeatures(
             f"no features at {path}: expected a folder of <id>.npy, an .h5 file, or a folder of shards"
         )
     kind = None

@@ -9,6 +9,7 @@ from torch import nn
 from cm3t.assembly.plugin_file import read
 from cm3t.assembly.summary import in_a_head
 from cm3t.backbones import weights
+from cm3t.backbones.opening import WeightsError
 from cm3t.coerce import ConfigError
 from cm3t.config import RunConfig
 from cm3t.model import CM3T
@@ -123,11 +124,19 @@ def init_files(config: RunConfig, folder: Path) -> dict[str, Path]:
 def initialise(model: CM3T, files: dict[str, Path]) -> None:
     """Start modalities from what another run made of them, classifiers and calibration excepted.
 
+    ConfigError where a file does not fit the run's own modality.
+
     Choice: what the clips of a data set have in common, its rooms and microphones, is told by these clips.
     """
     for name, path in files.items():
         modality = model.side[name]
         mean, spread = modality.mean.clone(), modality.spread.clone()
-        model.load_modality(path, name=name, heads=False)
+        try:
+            model.load_modality(path, name=name, heads=False)
+        except WeightsError as error:
+            raise ConfigError(
+                f"init: {error}\n  Of a run these decide what {name} is: side_encoder, audio, sound, flow, "
+                "sentences, features, feature_length"
+            ) from None
         model.side[name].mean.copy_(mean)
         model.side[name].spread.copy_(spread)
