@@ -151,6 +151,11 @@ def test_what_runs_make_is_never_committed():
     assert not made
 
 
+def test_all_rooms_together_take_at_most_40_mb():
+    sizes = [p.stat().st_size for p in (ROOT / "data").glob("rooms-*/**/*") if p.is_file()]
+    assert 30e6 < sum(sizes) <= 40e6
+
+
 def test_ci_calls_what_people_call():
     script = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in script and "make" in script and "test" in script
