@@ -77,7 +77,7 @@ def test_a_first_step_that_was_made_again_is_said(make_record):
 
     assert page(38.5).endswith(
         "Joined to a second execution of MHVA + PT, made later with the same settings and seeds, which scores 38.5: "
-        "CM3T. Rounding alone sets the same seed of two executions points apart: only *minus its own first step* "
+        "CM3T. Two executions of the same seed lie points apart: only *minus its own first step* "
         "compares a run with its own vision."
     )
     assert "second execution" not in page(40.0)

@@ -44,7 +44,9 @@ def test_page_05_on_the_plainest_design(full):
 
 
 def test_page_09_on_what_designs_lose(full):
-    said("09", "Every design loses more without motion than without sound. Of six comparisons with CM3T one is clear")
+    said(
+        "09", "Every design loses more without motion than without sound. Of the table's six comparisons with CM3T one"
+    )
     columns = {part: f"validation.{part}.action_top1" for part in ("no_audio", "no_flow")}
     for variant in plans.MISSING:
         runs = select(full, **variant.settings)
@@ -56,6 +58,13 @@ def test_page_09_on_what_designs_lose(full):
         if (found := difference(full, other, plans.CM3T, column)).decided
     }
     assert clear == {("MMCA", "no_flow"): True}
+    said("09", "Whether it loses less is open, and so is what modality dropout is worth")
+    losses = [
+        runs[SCORE] - runs[columns["no_flow"]]
+        for runs in (select(full, **v.settings).set_index("seed") for v in (plans.MMCA, plans.CM3T))
+    ]
+    lost = interval(losses[0] - losses[1])
+    assert lost.n == 5 and lost.low < 0 < lost.high
 
 
 def test_page_03_on_the_rate_of_the_prefix():
@@ -76,6 +85,7 @@ def test_the_readme_on_small_networks(full):
 def test_page_07_on_the_traits_of_the_dyad(full):
     said("07", "two traits get better by them, and lose most of it with another person's words.")
     said("07", "Extraversion and agreeableness get worse, and so they do where vision alone trains as long")
+    said("07", "lost in extraversion the words carry a part: without them CM3T errs less")
     cm3t, (longer, _) = plans.on(plans.CM3T, "rooms-dyad"), plans.OTHERS["rooms-dyad"]
     changed = {name: over_first_step(full, cm3t.settings, f"validation.all.mse_{name}") for name in TRAIT_WORDS}
     assert {name for name, found in changed.items() if found.high < 0} == {"openmindedness", "conscientiousness"}
@@ -87,7 +97,20 @@ def test_page_07_on_the_traits_of_the_dyad(full):
             assert interval(exchanged).low > 0 and exchanged.mean() > -found.mean / 2
         elif found.low > 0:
             assert not difference(full, cm3t, longer, f"validation.all.mse_{name}").decided
+    without = runs["validation.no_transcript.mse_extraversion"] - runs["validation.all.mse_extraversion"]
+    assert interval(without).high < 0
     assert runs["validation.shuffled_transcript.draws"].min() >= 8
+
+
+def test_page_07_on_the_group(full):
+    said(
+        "07",
+        "In the group full fine-tuning is ahead even of MHVA + PT trained twice as long; what sound adds to CM3T there",
+    )
+    (longer, exchanged), (whole, _, _, cm3t) = plans.OTHERS["rooms-group"], plans.TASKS["table 4, rooms-group"]
+    assert difference(full, longer, whole, MAP).high < 0
+    assert not any(difference(full, cm3t, other, MAP).decided for other in (longer, exchanged))
+    assert not over_first_step(full, cm3t.settings, MAP).decided
 
 
 def test_page_07_on_full_fine_tuning_with_all_modalities(full):
@@ -119,11 +142,11 @@ def test_page_07_on_few_clips(full):
 def test_page_04_on_whom_the_fusion_listens_to(full):
     said(
         "04",
-        "In the last two of eight blocks the trained fusion gives motion more weight than sound; before them",
+        "the trained fusion gives motion more weight than sound in the last two of eight blocks, and by little in",
     )
     runs = set(select(full, **plans.CM3T.settings)["run_id"])
     shares = [record.train_info["fusion"]["flow"] for record in published("full") if record.run_id in runs]
     found = {block: interval([np.mean(own[block]) for own in shares]) for block in shares[0]}
     assert len(shares) == 5 and len(found) == 8
-    assert found["7"].low > 0.5 and found["8"].low > 0.5
-    assert all(abs(found[block].mean - 0.5) < 0.06 for block in "123456")
+    assert all(found[block].low > 0.5 for block in "178") and found["1"].mean < 0.55
+    assert all(found[block].low < 0.5 < found[block].high for block in "23456")

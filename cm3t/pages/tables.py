@@ -149,8 +149,8 @@ def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> 
     without = " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
     return (
         f" Joined to a second execution of {vision.label}, made later with the same settings and seeds, which scores "
-        f"{without}: {'; '.join(v.label for v in joined)}. Rounding alone sets the same seed of two executions points "
-        f"apart: only *{study.FIRST}* compares a run with its own vision."
+        f"{without}: {'; '.join(v.label for v in joined)}. Two executions of the same seed lie points apart: "
+        f"only *{study.FIRST}* compares a run with its own vision."
     )
 
 
