@@ -153,7 +153,7 @@ def test_what_runs_make_is_never_committed():
 
 def test_all_rooms_together_take_at_most_40_mb():
     sizes = [p.stat().st_size for p in (ROOT / "data").glob("rooms-*/**/*") if p.is_file()]
-    assert 30e6 < sum(sizes) <= 40e6
+    assert len(sizes) > 1000 and sum(sizes) <= 40e6
 
 
 def test_ci_calls_what_people_call():

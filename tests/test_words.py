@@ -28,6 +28,10 @@ def difference(frame, ours, against, metric=SCORE):
     return paired(frame, ours.settings, against.settings, metric)
 
 
+def by_seed(frame, variant, metric=SCORE):
+    return select(frame, **variant.settings).set_index("seed")[metric]
+
+
 def test_page_04_on_what_each_modality_adds(full):
     said("04", "sound alone adds nothing that five seeds can see, motion does, and so do both; whether sound")
     assert not difference(full, AUDIO, LONGER).decided
@@ -41,6 +45,14 @@ def test_page_05_on_the_plainest_design(full):
     said("05", "between CM3T, MMCA and late fusion five seeds decide nothing while both modalities are there")
     pairs = ((plans.CM3T, plans.MMCA), (plans.CM3T, plans.LATE), (plans.MMCA, plans.LATE))
     assert not any(difference(full, *pair).decided for pair in pairs)
+
+
+def test_page_05_on_the_readings(full):
+    said(
+        "05", "Neither standard attention nor a token gate can be told from the paper's double attention by five seeds"
+    )
+    found = [difference(full, reading, plans.CM3T) for reading in plans.READINGS[1:]]
+    assert [each.n for each in found] == [5, 5] and not any(each.decided for each in found)
 
 
 def test_page_09_on_what_designs_lose(full):
@@ -59,11 +71,8 @@ def test_page_09_on_what_designs_lose(full):
     }
     assert clear == {("MMCA", "no_flow"): True}
     said("09", "Whether it loses less is open, and so is what modality dropout is worth")
-    losses = [
-        runs[SCORE] - runs[columns["no_flow"]]
-        for runs in (select(full, **v.settings).set_index("seed") for v in (plans.MMCA, plans.CM3T))
-    ]
-    lost = interval(losses[0] - losses[1])
+    mmca, cm3t = (by_seed(full, v) - by_seed(full, v, columns["no_flow"]) for v in (plans.MMCA, plans.CM3T))
+    lost = interval(mmca - cm3t)
     assert lost.n == 5 and lost.low < 0 < lost.high
 
 
@@ -122,7 +131,7 @@ def test_page_07_on_full_fine_tuning_with_all_modalities(full):
         for room, (caa, cm3t) in pairs.items()
     }
     assert apart["rooms-dyad"].high < 0 and apart["rooms-group"].high < 0 and not apart["rooms-kitchen"].decided
-    caa, cm3t = (select(full, **v.settings).set_index("seed")[MAP] for v in pairs["rooms-group"])
+    caa, cm3t = (by_seed(full, v, MAP) for v in pairs["rooms-group"])
     assert (cm3t - caa).idxmin() == cm3t.idxmin() and (cm3t - caa).min() < 2 * (cm3t - caa).mean()
     assert select(full, **pairs["rooms-dyad"][0].settings)[MSE].mean() > plans.CONSTANT["mse"]
 
@@ -131,11 +140,8 @@ def test_page_07_on_few_clips(full):
     said("07", "With 150 clips full fine-tuning still trains, and is ahead of MHVA + PT; whether by more than with all")
     few = [plans.Variant("", v.settings | plans.sized(150)) for v in (plans.MHVA_PT, plans.FULL)]
     assert difference(full, *few).high < 0
-    short = [
-        [select(full, **v.settings).set_index("seed")[SCORE] for v in pair]
-        for pair in (few, (plans.MHVA_PT, plans.FULL))
-    ]
-    further = interval((short[0][0] - short[0][1]) - (short[1][0] - short[1][1]))
+    short, shorter = (by_seed(full, v) - by_seed(full, w) for v, w in ((plans.MHVA_PT, plans.FULL), few))
+    further = interval(shorter - short)
     assert further.n == 5 and further.low < 0 < further.high
 
 

@@ -106,7 +106,7 @@ class Saving:
         sides = [d | {"cross": d["method"].get("cross")} for d in (about, own)]
         problems = _differences(*sides, keys)
         spec = next((entry["spec"] for entry in about["modalities"]), None)
-        remedies = ["heads=False leaves its classifiers"] * any(line.startswith("heads ") for line in problems)
+        remedies = ["heads=False leaves its classifiers"] * ("heads" in keys and about["heads"] != own["heads"])
         if name in self.side and (other := _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])):
             problems += other
             remedies.append(

@@ -29,9 +29,8 @@ TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <
 NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
 BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at the end of a file: less than that
-PAIR = re.compile(
-    r"\s*\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?\W*(?:gt\b)?\W*\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?\s*", re.ASCII
-)  # two times and nothing said, whatever stands for the arrow: "->", "--&gt;", a blank
+CLOCK = r"\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?"
+PAIR = re.compile(rf"\s*{CLOCK}\W+(?:gt\W+)?{CLOCK}\s*", re.ASCII)  # whatever the arrow is: "->", "--&gt;", a blank
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
 
 
@@ -109,7 +108,7 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         number = NUMBER.fullmatch(lines[cut])
         what = f"cue {lines[cut].strip()} has no time" if number else f"{_short(lines[cut])} is half of a time"
         raise TranscriptError(f"{name}: line {cut + 1}: {what}: the file is cut off or damaged; copy it again")
-    marks = [i for i, line in enumerate(lines) if PAIR.fullmatch(line) or "-->" in line and not ARROW.fullmatch(line)]
+    marks = [i for i, line in enumerate(lines) if PAIR.fullmatch(line) or ("-->" in line and not ARROW.fullmatch(line))]
     heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
     if stray is not None:
