@@ -204,7 +204,7 @@ def frozen(variant: Variant, network: str) -> Variant:
 
 
 TABLE_6 = {
-    name: tuple(frozen(v, name) for v in (MAIN[0], FULL, MAIN[3], MHVA_PT, CM3T, LONGER))
+    name: tuple(frozen(v, name) for v in (MAIN[0], FULL, MAIN[3], MHVA_PT, CM3T, LONGER, EXCHANGED))
     for name in ("swin", "vivit", "clip")
 }
 AGNOSTIC = (frozen(MHVA_PT, "swin"), *(TABLE_6["vivit"][i] for i in (1, 3)), frozen(MHVA_PT, "clip"))
@@ -240,7 +240,7 @@ STUDIES = {
         "core": AGNOSTIC,
         **TABLE_6,
         "published": REAL,
-        "tuning": tuple(v for name in ("vivit", "clip") for v in TABLE_6[name] if "stretch" not in v.settings),
+        "tuning": tuple(v for name in ("vivit", "clip") for v in TABLE_6[name][:5]),
     },
     "07": {
         "pictures": (FULL, MHVA_PT),

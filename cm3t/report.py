@@ -20,7 +20,7 @@ from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
 from cm3t.pages.ledger import ledger
-from cm3t.pages.tables import EPOCHS, SYNTHETIC, frames, markdown, other_start, pick
+from cm3t.pages.tables import EPOCHS, SYNTHETIC, frames, markdown, other_start, pick, without_side
 from cm3t.pages.times import quick_start, runtime_table
 from cm3t.pages.times import runtime_row as runtime_row  # pages ask for it here
 from cm3t.records import largest_profile, published, results
@@ -215,8 +215,8 @@ def _with_modalities() -> str:
     if len(table) < len(variants):
         return ""
     return (
-        f"With sound and motion, on top of MHVA + PT:\n\n{compact(table.drop(columns=['n', study.FIRST]))}"
-        f"\n\n{_briefly(frame, plans.CM3T, plans.MMCA)}."
+        f"With sound and motion, on top of MHVA + PT ({without_side(frame, variants[1:])}):\n\n"
+        f"{compact(table.drop(columns=['n', study.FIRST]))}\n\n{_briefly(frame, plans.CM3T, plans.MMCA)}."
     )
 
 

@@ -145,13 +145,18 @@ def other_start(frame: pd.DataFrame, variants: list[Variant], headline: str) -> 
     joined = [v for v in heard if vision and show_side.falls_back(frame, vision, v, metric) is False]
     if not joined:
         return ""
-    scores = [interval(select(frame, **v.settings)[metric.replace(".all.", ".no_side.")]) for v in joined]
-    without = " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
     return (
         f" Joined to a second execution of {vision.label}, made later with the same settings and seeds, which scores "
-        f"{without}: {'; '.join(v.label for v in joined)}. Two executions of the same seed lie points apart: "
-        f"only *{study.FIRST}* compares a run with its own vision."
+        f"{without_side(frame, joined, headline)}: {'; '.join(v.label for v in joined)}. "
+        f"Two executions of the same seed lie points apart: only *{study.FIRST}* compares a run with its own vision."
     )
+
+
+def without_side(frame: pd.DataFrame, variants: Iterable[Variant], headline: str = "action_top1") -> str:
+    """What runs with modalities score where none is present: the vision that the modalities were joined to."""
+    metric = f"validation.no_side.{headline}"
+    scores = (interval(select(frame, **v.settings)[metric]) for v in variants)
+    return " or ".join(dict.fromkeys(score.text(show.HEADLINES[headline][1]) for score in scores))
 
 
 def _rows(frame: pd.DataFrame, variants, against: Iterable[Variant], headline: str) -> pd.DataFrame:

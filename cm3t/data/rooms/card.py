@@ -182,14 +182,12 @@ def difficulty_table(found: dict) -> str:
     return table(head, body)
 
 
-def standing(found: dict) -> str:
-    """In words: what small networks from scratch make of each cue, beside full fine-tuning on pictures; "" before."""
+def standing(found: dict, runs: Path | None) -> str:
+    """In words: what small networks from scratch make of each cue, beside the study's own runs; "" before either."""
     told = {"frames": "eight frames", "flow": "motion alone (on 8 x 8 cells)", "sound": "sound alone"}
     told |= {"joint": "all together"}
-    mean = {m: statistics.mean(found[m]["validation"]["action"].values()) for m in (*told, "full") if m in found}
-    if "full" not in mean or not mean.keys() & told.keys():
-        return ""
-    small, own = {told[m]: value for m, value in mean.items() if m in told}, {cards.FULL: mean["full"]}
+    small = {told[m]: statistics.mean(found[m]["validation"]["action"].values()) for m in told if m in found}
+    own = cards.of_study(runs, "rooms-kitchen", "action_top1", "0[24]--*.json")
     return cards.standing("top-1 accuracy", small, own)
 
 
@@ -216,7 +214,7 @@ def render(root: Path, records: Path | None = None, runs: Path | None = None) ->
         megabytes=f"{total / 1e6:.1f}", gap_megabytes=f"{gap / 1e6:.1f}", gop=facts["dials"]["gop"],
         people=sum(people.values()), unseen=names["unseen"],
         tune=names["tune"], splits=splits_table(root, rows), actions=actions_table(rows), chance=chances(rows),
-        difficulty=difficulty_table(found), separation=separation(found), standing=standing(found),
+        difficulty=difficulty_table(found), separation=separation(found), standing=standing(found, runs),
         unmeasured=cards.unmeasured(METHODS, found),
         pairs=card_pairs.pairs_table(pairs, _counts(rows["train"]), _counts(rows["validation"])),
         told_by=card_pairs.told_by(pairs),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cm3t import config
 from cm3t.data.rooms import dyad_world, group_world, kitchen_world
-from cm3t.sides import SOUNDS
+from cm3t.sides import SIDES, SOUNDS
 from cm3t.stats import rounded
 
 FULL = "full fine-tuning of the pretrained backbone on pictures"
@@ -84,10 +84,12 @@ def _same(found, wanted) -> bool:
     return tuple(found) == wanted if isinstance(wanted, tuple) else found == wanted
 
 
-def of_study(folder: Path | None, room: str, metric: str) -> dict[str, float]:
-    """{method in words: mean score on validation} of the study's runs on a room other than the kitchen."""
+def of_study(folder: Path | None, room: str, metric: str, pattern: str = "07--*.json") -> dict[str, float]:
+    """{method in words: mean score on validation} of the study's runs on a room, with all its modalities or none."""
     found: dict = {}
-    for method, record in studied(folder, OF_STUDY, room, "07--*.json"):
+    for method, record in studied(folder, OF_STUDY, room, pattern):
+        if tuple(record["run_info"]["config"]["side"]) not in ((), SIDES[room]):
+            continue
         found.setdefault(OF_STUDY[method], []).append(record["train_info"]["metrics"]["validation"]["all"][metric])
     return {words: statistics.mean(found[words]) for words in OF_STUDY.values() if words in found}
 
