@@ -76,6 +76,14 @@ def test_page_09_on_what_designs_lose(full):
     assert lost.n == 5 and lost.low < 0 < lost.high
 
 
+def test_page_09_on_reused_adapters(full):
+    said("09", "Whether the kitchen's audio adapters help in the group, five seeds leave open, with 100 clips and with")
+    said("09", "is not seen there either, by fresh adapters or by reused ones")
+    found = [difference(full, *pair, MAP) for pair in zip(plans.REUSED, plans.SCARCE, strict=True)]
+    found += [over_first_step(full, variant.settings, MAP) for variant in (*plans.REUSED, *plans.SCARCE)]
+    assert all(each.n == 5 and not each.decided for each in found)
+
+
 def test_page_03_on_the_rate_of_the_prefix():
     said("03", "the sweep gave it ten times MHVA's")
     pt, mhva = (resolve("full", **v.settings).lr for v in (plans.PT, plans.MHVA))
