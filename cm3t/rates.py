@@ -31,9 +31,12 @@ def released_key(settings: Mapping, released: Mapping[str, Mapping]) -> str | No
     """The entry of the `released` sweep whose rate settings by name take, their own or an inherited one; else None.
 
     What was not tuned itself inherits: a form of attention, a widened adapter, other weights and modalities trained
-    apart from the usual; a model that is trained end to end from its vision, whose plugins it trains from the start.
+    apart or end to end from the usual; end to end, where there is no such entry, from its vision, which it trains too.
+    (From the usual first: cross-attention stands lower rates only, at vision's it may learn nothing.)
     """
-    joint, method = settings["regime"] == "joint", parse_method(settings["method"])
     usual = {**settings, **RATED}
-    tried = [settings, *([usual | {"regime": "joint"}, usual | {"method": method.vision.name}] if joint else [usual])]
+    tried = [settings, usual]
+    if settings["regime"] == "joint":
+        tried.insert(1, usual | {"regime": "joint"})
+        tried.append(usual | {"method": parse_method(settings["method"]).vision.name})
     return next((key for key in map(tuning_key, tried) if key in released), None)

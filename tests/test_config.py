@@ -229,12 +229,11 @@ def test_what_was_not_tuned_itself_inherits_from_the_nearest(tmp_path, monkeypat
     }
     (tmp_path / "results" / "tuning.json").write_text(json.dumps({key: {"lr": lr} for key, lr in table.items()}))
     side = dict(method="mhva+pt+caa", side="flow")
-    as_usual = ({}, {"caa_form": "token_gate"}, {"caa_join": "add"}, {"regime": "apart"})
+    as_usual = ({}, {"caa_form": "token_gate"}, {"caa_join": "add"}, {"regime": "apart"}, {"regime": "joint"})
     assert {resolve(**side, **given).lr for given in as_usual} == {0.002}
     assert resolve(**side, caa_form="standard").lr == 0.5
-    assert (
-        resolve(**side, regime="joint").lr == vision_run(resolve(**side)).lr == 0.03
-    )  # its plugins start from nothing
+    late = dict(side="flow", method="mhva+pt+late")  # without an entry of its own
+    assert resolve(**late, regime="joint").lr == vision_run(resolve(**late)).lr == 0.03
     assert resolve(weights="contrastive", backbone="clip_mini").lr == UNTUNED_LR["plugins"]
 
 
