@@ -10,6 +10,7 @@ from cm3t.pages import ceilings
 from cm3t.paper import MAP, MSE
 from cm3t.records import published, results
 from cm3t.stats import SCORE, interval, over_first_step, paired, select
+from cm3t.study import interaction
 
 _, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
 
@@ -150,8 +151,7 @@ def test_page_07_on_few_clips(full):
     said("07", "With 150 clips full fine-tuning still trains, and is ahead of MHVA + PT; whether by more than with all")
     few = [plans.Variant("", v.settings | plans.sized(150)) for v in (plans.MHVA_PT, plans.FULL)]
     assert difference(full, *few).high < 0
-    short, shorter = (by_seed(full, v) - by_seed(full, w) for v, w in ((plans.MHVA_PT, plans.FULL), few))
-    further = interval(shorter - short)
+    further = interaction(full, few, (plans.MHVA_PT, plans.FULL))
     assert further.n == 5 and further.low < 0 < further.high
 
 
