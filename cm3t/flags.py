@@ -15,7 +15,8 @@ from cm3t.settings import CHOICES, FROM_PROFILE, SWITCHES
 # {group: {setting: what it means}}; defaults, choices and data sets are added from where they are defined.
 HELP = {
     "what is run": {
-        "method": "words joined by +: full, scratch, linear, adaptformer, mhva, pt; then caa, mmca or late for sides",
+        "method": "words joined by +: full, scratch, linear, adaptformer (with cells, scale, norm towards mhva), mhva, "
+        "pt; then caa, mmca or late for sides",
         "data": "the data set, of the real ones with its --root",
         "root": "folder of the data; left out: the embedded benchmark",
         "backbone": "the network that the plugins are attached to",

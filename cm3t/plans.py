@@ -104,8 +104,8 @@ EXCHANGED = Variant("CM3T, always another clip's", CM3T.settings | {"exchanged":
 MODALITIES = (
     MHVA_PT,
     LONGER,
-    Variant("+ audio", CM3T.settings | {"side": ("audio",)}),
-    Variant("+ flow", CM3T.settings | {"side": ("flow",)}),
+    Variant("CM3T with audio", CM3T.settings | {"side": ("audio",)}),
+    Variant("CM3T with flow", CM3T.settings | {"side": ("flow",)}),
     CM3T,
     EXCHANGED,
 )

@@ -186,7 +186,8 @@ def published(profile: str) -> list[Record]:
 def to_frame(records: list[Record]) -> pd.DataFrame:
     """One row a run: configuration, costs, and metrics as columns named split.subset.metric.
 
-    A setting that came after a record was made is at its default; `side` and other lists are words, "audio,flow".
+    A setting that came after a record was made is at its default; `side` and other lists are words, "audio,flow". What
+    a run scored on `tune` after its last epoch is under `tune.end`.
     """
     rows = []
     for record in records:
@@ -195,6 +196,8 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
         row = {"run_id": record.run_id, "config_hash": record.run_info["config_hash"]} | config
         row |= {name: record.train_info.get(name) for name in COSTS} | {"epochs_trained": _epochs_trained(record)}
         row["device"] = record.meta_info.get("hardware", {}).get("device")
+        last = (record.train_info.get("epochs") or [{}])[-1]
+        row |= {f"tune.end.{name}": value for name, value in (last.get("tune") or {}).items()}
         for split, subsets in record.train_info.get("metrics", {}).items():
             for subset, metrics in subsets.items():
                 row |= {f"{split}.{subset}.{name}": value for name, value in metrics.items()}

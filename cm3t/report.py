@@ -19,7 +19,7 @@ from cm3t import config, notebooks, plans, study
 from cm3t.config import PROFILES, RunConfig
 from cm3t.pages import figures, show
 from cm3t.pages.figures import label
-from cm3t.pages.ledger import ledger
+from cm3t.pages.ledger import RULES, ledger
 from cm3t.pages.tables import EPOCHS, SYNTHETIC, frames, markdown, other_start, pick, without_side
 from cm3t.pages.times import quick_start, runtime_table
 from cm3t.pages.times import runtime_row as runtime_row  # pages ask for it here
@@ -160,7 +160,9 @@ def write_all(profile: str | None = None) -> list[Path]:
         made += figures.save_figure(figures.methods_plot(frame, title=title), pictures / "02_methods")
     made += figures.save_figure(show.figure_2(), config.results_dir() / "figures" / "cm3t")
     if not asked:
-        made += save_table(ledger(), config.results_dir() / "tables" / "ledger", "The claims ledger", SYNTHETIC)
+        made += save_table(
+            ledger(), config.results_dir() / "tables" / "ledger", "The claims ledger", f"{RULES} {SYNTHETIC}"
+        )
     return [*made, write_readme()]
 
 
@@ -215,7 +217,8 @@ def _with_modalities() -> str:
     if len(table) < len(variants):
         return ""
     return (
-        f"With sound and motion, on top of MHVA + PT ({without_side(frame, variants[1:])}):\n\n"
+        f"With sound and motion, on top of MHVA + PT ([executed anew](results/README.md): "
+        f"{without_side(frame, variants[1:])}):\n\n"
         f"{compact(table.drop(columns=['n', study.FIRST]))}\n\n{_briefly(frame, plans.CM3T, plans.MMCA)}."
     )
 

@@ -32,6 +32,7 @@ from cm3t.stats import PLAIN, SCORE, USUAL, Interval, interval, over_first_step,
 
 FIRST = "minus its own first step"  # a column of tables, of runs that modalities were joined to
 NOT_RUN = "not run yet"  # what pages say of a planned run that no record is there of
+NEVER = "never swept"  # of a learning rate that is a default
 
 
 def groups_for(study: str, profile: str, groups=()) -> tuple[str, ...]:
@@ -203,15 +204,13 @@ def compare(
 
 
 def rate_source(settings: dict) -> str:
-    """Where a variant's learning rate comes from: "given", "swept" (or that sweep is not finished), "inherited", or
-    "never swept".
-    """
+    """Where a variant's learning rate comes from: given, swept (or the sweep is not finished), inherited, or NEVER."""
     if settings.get("lr"):
         return "given"
     full = vars(_config("", "full", Variant("", settings), {}, {}))
     key = released_key(full, released())
     if key is None:
-        return "never swept"
+        return NEVER
     if released()[key].get("due"):
         return "sweep not finished"
     return "swept" if key == tuning_key(full) and _conditions(settings) in _swept() else "inherited"

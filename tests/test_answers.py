@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import re
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -34,12 +35,24 @@ EXERCISES = [
 ]
 
 
+@cache
+def heard() -> tuple:
+    """A model with two modalities, as if trained, a clip and its tokens."""
+    torch.manual_seed(0)
+    side = {"audio": torch.randn(1, 3, 4), "flow": torch.randn(1, 2, 5)}
+    model = cm3t.create("video_swin_mini", method="mhva+pt+caa", heads={"verb": 4}, weights=None).eval()
+    for name, tokens in side.items():
+        model.add_modality(name, width=tokens.shape[-1])
+    for p in model.trainable_parameters().values():
+        torch.nn.init.normal_(p.data, std=0.1)
+    return model, torch.randn(1, 3, 8, 96, 96), side
+
+
 def scope() -> dict:
     """What the notebooks have at hand where their exercises stand, or something like it."""
     clips = SimpleNamespace(unseen=UNSEEN, subsets={"unseen": UNSEEN})
     known = dict(torch=torch, cm3t=cm3t, plugins=plugins, stats=stats, exercises=exercises, PROFILES=PROFILES)
-    side = {"audio": torch.ones(2, 3), "flow": torch.zeros(2, 3)}
-    known |= dict(video=torch.zeros(2), side=side, model=lambda video, side: {"verb": sum(side.values())})
+    known |= dict(zip(("model", "video", "side"), heard(), strict=True))
     return known | dict(sets={"validation": clips}, costs=published.recorded())
 
 

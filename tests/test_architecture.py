@@ -22,13 +22,13 @@ LAYERS = (
     {"plugins", "backbones", "data", "metrics"},
     {"model", "assembly", "challenge"},
     {"train", "training", "pretrain", "contrastive", "model_card", "official", "evaluate", "extract", "dryrun"}
-    | {"cost", "closed_forms", "published", "records", "paper", "stats", "study", "plans"},
+    | {"cost", "closed_forms", "published", "records", "claims", "paper", "stats", "study", "plans"},
     {"run", "report", "pages", "folder_report", "notebooks", "rooms", "bench", "pairs"},
 )
 # Tensors in, tensors out: none of these knows another.
 STRANGERS = ({"plugins"}, {"backbones"}, {"data", "metrics"})
 TORCH_FREE = """
-    config flags methods paper records stats study plans closed_forms published report notebooks run
+    config flags methods claims paper records stats study plans closed_forms published report notebooks run
     pages.ledger pages.figures pages.curves pages.show_side pages.show_budget
 """.split()
 LINES = 350

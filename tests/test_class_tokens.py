@@ -99,6 +99,9 @@ def test_a_shared_adapter_treats_class_tokens_as_all_others():
     torch.testing.assert_close(out, adapter(x), atol=1e-12, rtol=0)
     torch.testing.assert_close(extra_out, adapter(extra), atol=1e-12, rtol=0)
     assert z.shape == (2, 50, 4)
+    twin = torch.cat([x.flatten(1, 3), extra], 1) @ adapter.down[0] + adapter.down_bias[0]
+    torch.testing.assert_close(z, twin, atol=1e-12, rtol=0)
+    assert z.min() < 0, "before the ReLU: cross-attention reads both signs"
 
 
 def test_time_cells_must_divide_the_frames():

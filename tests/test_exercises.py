@@ -1,5 +1,6 @@
 """The exercises' checkers: solutions pass, empty answers and near misses do not, planted faults are real."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,6 +67,9 @@ def test_unknown_faults_are_refused():
 def test_numbers_are_checked_without_giving_them_away():
     assert exercises.check_number(None, 7).startswith("not yet")
     assert exercises.check_number(7, 7) == "right"
+    for answer in (7.5, "7", [7], float("nan"), float("inf"), True):
+        assert exercises.check_number(answer, 7).startswith("not yet: write a whole number")
+    assert exercises.check_number(7.0, 7) == exercises.check_number(np.int64(7), 7) == "right"
     assert exercises.check_number(6, 7).endswith("too low") and exercises.check_number(8, 7).endswith("too high")
 
 

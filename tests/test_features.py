@@ -129,7 +129,7 @@ def test_what_cannot_be_used(stored, rows, message):
 def test_the_first_array_sets_the_width(stored):
     features = stored(a=ROWS, b=ROWS[:, :2])
     features.tokens("a")
-    with pytest.raises(FeatureError, match="features of b are 2 wide, 4 expected"):
+    with pytest.raises(FeatureError, match="features of b are 2 wide, 4 expected as a is, which was read first"):
         features.tokens("b")
 
 

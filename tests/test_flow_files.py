@@ -38,6 +38,9 @@ def test_grey_values_by_the_definition(bound):
 def test_there_and_back(bound):
     grey = np.arange(256, dtype=np.uint8)
     assert (encode_flow(decode_flow(grey, bound), bound) == grey).all()
+    for flow, wide in ((np.array([0.0, np.nan]), bound), (np.zeros(2), 0.0)):
+        with pytest.raises(ValueError, match="needs bound > 0 and no NaN"):
+            encode_flow(flow, wide)
     flow = np.random.default_rng(0).uniform(-bound, bound, (8, 9, 2)).astype(np.float32)
     assert np.abs(decode_flow(encode_flow(flow, bound), bound) - flow).max() <= bound / 255 + 1e-5
 

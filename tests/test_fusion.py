@@ -7,8 +7,9 @@ import torch
 
 from cm3t import plugins
 
-M, B, N, A, C = 3, 4, 5, 3, 6
-PRESENT = torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)  # all, second, first, none
+M, B, N, A, C = 3, 5, 5, 3, 6
+# All three, the second, the first, none, the first and the third.
+PRESENT = torch.tensor([[1, 0, 1, 0, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
 
 
 @pytest.fixture

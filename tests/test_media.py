@@ -24,6 +24,7 @@ from cm3t.data.media import (
     read_sound,
 )
 from cm3t.data.side import SMALL_SOUND, audio_tokens, motion_tokens
+from cm3t.data.signals import mel_band
 
 torch.set_num_threads(1)
 FPS, COUNT, SIZE = 12, 60, 64
@@ -199,6 +200,9 @@ def test_sound_outside_is_silence_and_absent_is_none(tmp_path, recording):
     assert counts["padded sound"] == 1  # sound enough: nothing to pad
     assert wave.shape == (48000,) and np.abs(wave[20000:]).max() == 0 and np.abs(wave[:10000]).mean() > 0.3
     assert read_sound(recording, 0.0, 1.0, 16000, counts=counts) is None and set(counts) == {"padded sound"}
+    for stop, rate in ((1.0, 0), (float("inf"), 16000)):
+        with pytest.raises(ValueError, match="finite seconds, a rate from 1 Hz"):
+            read_sound("nowhere.mp4", 0.0, stop, rate)
     with pytest.raises(ValueError, match="stop must come after start"):
         read_sound(path, 2.0, 2.0, 16000)
 
@@ -276,6 +280,46 @@ def test_log_mel_shapes_and_a_pure_tone():
     assert torch.allclose(log_mel(np.zeros(2400)), torch.tensor(1e-6).log())
     with pytest.raises(ValueError, match="win <= n_fft"):
         log_mel(wave, n_fft=128)
+
+
+@pytest.mark.parametrize(
+    "wave, options, words",
+    [
+        (np.zeros((24000, 2), np.float32), {}, r"\(24000, 2\) seems to be \(samples, channels\).*mean of the channels"),
+        (np.zeros(24000, np.int16), {}, "samples from -1 to 1, got torch.int16: divide"),
+        (np.zeros(0, np.float32), {}, "at least one sample"),
+        (np.zeros(2400, np.float32), {"hop": 0}, "0 < hop; got .*hop=0"),
+    ],
+)
+def test_sound_of_another_kind_is_refused(wave, options, words):
+    with pytest.raises(ValueError, match=words):
+        log_mel(wave, **options)
+
+
+def test_log_mel_equals_a_naive_fourier_sum():
+    rate, n_fft, win, hop, mels = 8000, 32, 20, 12, 5
+    wave = np.random.default_rng(0).normal(0, 0.1, 60)
+    padded = np.concatenate([np.zeros(n_fft // 2), wave, np.zeros(n_fft // 2)])
+    hann = np.zeros(n_fft)
+    for i in range(win):  # in the middle of the frame
+        hann[(n_fft - win) // 2 + i] = 0.5 - 0.5 * np.cos(2 * np.pi * i / win)
+    filters = mel_filters(rate, n_fft, mels).double().numpy()
+    found = log_mel(wave, rate=rate, n_fft=n_fft, win=win, hop=hop, mels=mels).double().numpy()
+    for place in range(len(wave) // hop + 1):
+        frame = padded[place * hop : place * hop + n_fft] * hann
+        for band in range(mels):
+            total = 0.0
+            for k in range(n_fft // 2 + 1):
+                turns = np.exp(-2j * np.pi * k * np.arange(n_fft) / n_fft)
+                total += filters[band, k] * abs((frame * turns).sum())
+            assert abs(found[place, band] - np.log(total + 1e-6)) < 1e-4
+    assert found.shape == (len(wave) // hop + 1, mels)
+
+
+def test_the_band_of_a_frequency_is_the_one_whose_filter_peaks_there():
+    peaks = mel_filters(16000, 4096, 64).argmax(1) * 16000 / 4096
+    for hertz in (500, 1000, 2000, 5000):
+        assert mel_band(hertz, rate=16000, mels=64) == int((peaks - hertz).abs().argmin()) + 1
 
 
 @pytest.mark.oracle

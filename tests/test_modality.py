@@ -140,6 +140,29 @@ def test_in_float32_a_sample_keeps_to_1e_6_of_the_model_without_what_it_lacks(ke
 
 @each_method
 @torch.no_grad()
+def test_of_three_modalities_a_sample_hears_those_that_it_has(key):
+    """All eight ways of having three, in one batch, each against a model that never had the others."""
+    widths = WIDTHS | {"transcript": 5}
+    rng = torch.Generator().manual_seed(5)
+    video = torch.randn(8, 3, 4, 24, 24, generator=rng, dtype=torch.float64)
+    given = {name: torch.randn(8, 3, width, generator=rng, dtype=torch.float64) for name, width in widths.items()}
+    has = {name: torch.arange(8) // 2**i % 2 == 1 for i, name in enumerate(widths)}
+
+    def model(names):
+        made = build(key, add=())
+        for name in names:
+            made.add_modality(name, widths[name])
+        return enliven(made).eval()
+
+    mixed = model(widths)(video, {n: torch.where(has[n][:, None, None], t, torch.nan) for n, t in given.items()}, has)
+    for b in range(8):
+        there = [name for name in widths if has[name][b]]
+        alone = model(there)(video[b : b + 1], {name: given[name][b : b + 1] for name in there})
+        same({name: logits[b : b + 1] for name, logits in mixed.items()}, alone)
+
+
+@each_method
+@torch.no_grad()
 def test_a_modality_absent_from_the_whole_batch_and_none_present(key, video, side):
     model, alone = build(key), build(key, add=("audio",))
     same(model(video, {"audio": side["audio"]}), alone(video, side := {"audio": side["audio"]}), 0)
@@ -434,6 +457,37 @@ def test_every_classifier_is_counted_among_the_heads_and_in_no_share():
     classifiers = {n: p.numel() for n, p in build("late").named_parameters() if ".classifiers." in n}
     assert classifiers and late.heads == plain.heads + sum(classifiers.values())
     assert not any("classif" in part for part in late.parts)
+
+
+@pytest.mark.parametrize("key", ["caa", "mmca"])
+def test_what_a_modality_trains_is_counted_by_its_parts(key):
+    model = build(key)
+    modality, parts = model.side["audio"], model.summary().parts
+    for part, what in (("encoder", "side encoder"), ("projection", "side projection"), ("cross", "cross-attention")):
+        module = getattr(modality, part)
+        size = sum(p.numel() for p in module.parameters()) if module is not None else 0
+        assert parts.get(f"{what} (audio)", 0) == size, part
+    assert ("side projection (audio)" in parts) == (key == "mmca") and parts["side encoder (audio)"] > 0
+    trained = sum(p.numel() for name, p in model.trainable_parameters().items() if "heads" not in name)
+    assert model.summary().trainable == trained, "buffers, as of calibration, are no parameters"
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda t: t[:, 0], r"training tokens \(n, L, 6\), at least one; got shape \(5, 6\)"),
+        (lambda t: t[..., :1], r"got shape \(5, 2, 1\)"),
+        (lambda t: t[:0], r"got shape \(0, 2, 6\)"),
+        (lambda t: t.index_fill(0, torch.tensor([3]), torch.nan), r"1 of 5 clips hold NaN or infinity \(first: 3\)"),
+        (lambda t: t / 0.0, "5 of 5 clips hold NaN or infinity"),
+    ],
+)
+def test_tokens_that_would_spoil_a_calibration_are_refused(spoil, words):
+    modality = build("caa").side["audio"]
+    before = modality.mean.clone(), modality.spread.clone()
+    with pytest.raises(ValueError, match=words):
+        modality.calibrate(spoil(torch.randn(5, 2, 6)))
+    assert torch.equal(modality.mean, before[0]) and torch.equal(modality.spread, before[1])
 
 
 @pytest.mark.slow

@@ -82,6 +82,12 @@ def test_it_was_executed_once_from_top_to_bottom(book):
     assert [cell.execution_count for cell in code(book)] == list(range(1, len(code(book)) + 1))
 
 
+def test_it_was_executed_from_a_commit(book):
+    """Its last lines say which; what came on top of one is in none: commit first, then `python -m cm3t.run --refresh`."""
+    said = "".join(output.get("text", "") for output in code(book)[-1].outputs)
+    assert re.match(r"commit [0-9a-f]{12}\n", said), said
+
+
 def test_no_output_is_an_error_a_warning_or_a_widget(book):
     for cell in code(book):
         for output in cell.outputs:

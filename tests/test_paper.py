@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from cm3t import paper
+from cm3t import paper, published
 from cm3t import study as plan
+from cm3t.claims import UNITS
 from cm3t.config import resolve
 from cm3t.pages import ledger
 from cm3t.pages.ledger import judge
@@ -14,6 +15,21 @@ from cm3t.paper import CLAIMS, TABLE_1, TABLE_4, TABLE_6, claim
 from cm3t.plans import STUDIES
 from cm3t.records import results, save_record
 from cm3t.stats import Interval
+
+
+class Everything(dict):
+    """A sweep that has tuned whatever is asked for."""
+
+    def __contains__(self, key):
+        return True
+
+    def __missing__(self, key):
+        return {"lr": 1e-3}
+
+
+@pytest.fixture(autouse=True)
+def swept(monkeypatch):
+    monkeypatch.setattr(plan, "released", Everything)
 
 
 def test_the_tables_agree_with_the_sentences_about_them():
@@ -137,7 +153,31 @@ def test_a_side_no_better_than_a_constant_decides_nothing(study, make_record, tm
     save_record(make_record("full", score=45.0), place).rename(place / "majority-s0.json")
     study("full", [("full", 44.0), ("mhva+pt", 47.0)])
     found = judge(claim("close-to-full-finetuning"), results("full"), "full")
-    assert found.status == ledger.UNDECIDED and found.note.startswith("no better than a constant answer: full;")
+    assert found.status == ledger.UNDECIDED
+    assert found.note.startswith("no better than a constant answer: full fine-tuning;")
+
+
+def test_a_further_opponent_no_better_than_a_constant_is_named(study, make_record, tmp_path):
+    place = tmp_path / "results" / "records" / "card"
+    save_record(make_record("full", score=45.0), place).rename(place / "majority-s0.json")
+    study("full", [("mhva+pt", 50.0)], stretch=2)
+    study("full", [("mhva+pt+caa", 60.0)], side=("audio", "flow"))
+    study("full", [("mhva+pt+caa", 44.0)], side=("audio", "flow"), exchanged=True)
+    found = judge(claim("modalities-help"), results("full"), "full")
+    assert found.status == ledger.REPRODUCED
+    assert found.note.startswith("no better than a constant answer: CM3T, always another clip's;")
+
+
+def test_what_a_claim_says_of_our_counts_is_what_was_counted():
+    known = {figure.what: published.counted(figure, published.recorded()) for figure in published.PAPER}
+    rows = published.recorded()
+    plain, ours = (rows["video_swin_b", method]["trainable"] for method in ("adaptformer+pt", "mhva+pt"))
+    assert f"{ours / plain:.1f} times" in claim("cells-add-few-parameters").why_not
+    first = rows["video_swin_b", "mhva+pt+caa, 1"]["trainable"] - ours
+    assert (
+        first > known["one more modality"]
+        and "the first brings the fusion too" in claim("parameters-of-a-modality").why_not
+    )
 
 
 def test_a_claim_says_which_differences_agree_with_it():
@@ -147,12 +187,14 @@ def test_a_claim_says_which_differences_agree_with_it():
     assert list(regions.values()) == [(0.0, math.inf), (-5.0, 0.0), (-2.0, 2.0)]
 
 
-def test_a_note_holds_what_weakens_a_claim(study, monkeypatch):
-    pt = {"rooms-kitchen/video_swin_mini/pt": {"lr": 0.1, "due": [0.3]}}
-    monkeypatch.setattr(plan, "released", lambda: pt)
+def test_a_note_holds_what_weakens_a_claim_and_a_rate_that_was_never_swept_decides_nothing(study, monkeypatch):
     study("full", [("pt", 30.0), ("mhva", 50.0), ("linear", 29.9)])
     found = judge(claim("prefix-alone-is-weak"), results("full"), "full")
-    assert found.status == ledger.REPRODUCED
+    assert found.status == ledger.REPRODUCED and "rate" not in found.note
+    pt = {"rooms-kitchen/video_swin_mini/pt": {"lr": 0.1, "due": [0.3]}}
+    monkeypatch.setattr(plan, "released", lambda: pt)
+    found = judge(claim("prefix-alone-is-weak"), results("full"), "full")
+    assert found.status == ledger.UNDECIDED
     assert found.note.startswith("PT against MHVA; over the linear probe: +") and "points (n=5)" in found.note
     assert found.note.endswith("rate of the first side: sweep not finished; rate of the second side: never swept")
 
@@ -197,4 +239,4 @@ def test_every_number_of_the_ledger_has_its_unit_and_each_kind_its_column():
     numbers = table[[name for name in table if name.startswith(("paper", "ours", "counted"))]].to_numpy()
     assert numbers.shape == (len(CLAIMS), 3) and not any(ours and count for _, ours, count in numbers)
     for cell in filter(None, numbers.ravel()):
-        assert re.sub(r" \(n=\d+, \w+\)$", "", cell).split(" ", 1)[1].endswith(tuple(paper.UNITS.values())), cell
+        assert re.sub(r" \(n=\d+, \w+\)$", "", cell).split(" ", 1)[1].endswith(tuple(UNITS.values())), cell

@@ -1,6 +1,7 @@
 """Files of plugins with side modalities: whole models, single modalities, first steps, and strictness."""
 
 import re
+import warnings
 
 import pytest
 import timm
@@ -97,6 +98,42 @@ def test_copies_of_the_heads_that_a_file_has_not_are_dropped(part, stage, video,
     if part == "fusion":
         with pytest.raises(ValueError, match="what modalities share, which has no other name; leave out name='flow'"):
             other.load_modality(tmp_path / "part.safetensors", name="flow")
+
+
+def test_a_modality_of_another_backbone_or_of_other_weights_is_refused(tmp_path):
+    model, other = build("caa"), build("caa", add=())
+    path = model.save_modality("audio", tmp_path / "audio.safetensors")
+    with torch.no_grad():
+        next(other.backbone.parameters()).add_(1)
+    with pytest.raises(WeightsError, match=r"other weights of this backbone, .*check_weights=False loads anyway"):
+        other.load_modality(path)
+    assert other.modalities == ()
+    other.load_modality(path, check_weights=False)
+    assert other.modalities == ("audio",)
+    stranger = build("caa", add=())
+    stranger.backbone.name = "another"
+    with pytest.raises(WeightsError, match='backbone is "tiny" in the file, "another" here'):
+        stranger.load_modality(path)
+
+
+def test_what_a_chain_shares_knows_the_order_of_its_modalities(tmp_path):
+    model, other = build("mmca"), build("mmca", add=("flow", "audio"))
+    path = model.save_modality("fusion", tmp_path / "fusion.safetensors")
+    with pytest.raises(WeightsError, match="trained on audio, flow in this order; here are flow, audio"):
+        other.load_modality(path)
+    build("mmca").load_modality(path)
+
+
+def test_a_fusion_says_which_modality_it_has_not_met(tmp_path):
+    model, other = build("caa"), build("caa")
+    path = model.save_modality("fusion", tmp_path / "fusion.safetensors")
+    other.add_modality("words", 3)
+    with pytest.warns(UserWarning, match=r'trained on audio, flow and has not met words: .*train_stage\("fusion"\)'):
+        other.load_modality(path)
+    other.remove_modality("words")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.load_modality(path)
 
 
 def test_a_modality_is_reused_under_another_name_and_for_other_classes(video, side, tmp_path):  # noqa: F811

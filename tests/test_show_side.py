@@ -46,7 +46,7 @@ def test_every_figure_says_when_there_is_nothing_to_draw_and_names_what_was_plan
     assert controls.iloc[:, 0].tolist() == ["audio", "flow"] and set(controls.iloc[:, 1:].to_numpy().flat) == {NOT_RUN}
     taken = show_side.scores_table(EMPTY, plans.MISSING, SUBSETS)
     assert taken.empty and list(taken) == ["design", *show_side.TAKEN.values(), "n"]
-    assert set(curves.roughness_table([])[["ReLU", "tanh"]].to_numpy().flat) == {NOT_RUN}
+    assert set(curves.curves_table([])[["ReLU", "tanh"]].to_numpy().flat) == {NOT_RUN}
 
 
 def epochs(record, *losses, score=20.0):
@@ -69,10 +69,17 @@ def test_roughness_is_of_jumps_and_no_slope_and_is_paired_by_seed(make_record):
     relu, tanh = plans.ACTIVATION[:2]
     smooth = [epochs(make_record("full", seed=seed, **relu.settings), 3, 2, 1) for seed in (0, 1)]
     rough = [epochs(make_record("full", seed=seed, **tanh.settings), 1, 2 + seed, 1) for seed in (0, 1)]
-    row = curves.roughness_table(smooth + rough).iloc[0].tolist()
-    assert row[0] == "MHVA + PT" and row[1] == "0.000 ± 0.000" and row[2].startswith("1.500 ± ")
-    assert row[3].startswith("-1.500 ± ") and row[4] == 2
-    assert curves.roughness_table(smooth).iloc[0].tolist()[2:] == [NOT_RUN, "", ""]
+    variant, measure, *row = curves.curves_table(smooth + rough).iloc[0].tolist()
+    assert (variant, measure) == ("MHVA + PT", "roughness of the loss")
+    assert (
+        row[0] == "0.000 ± 0.000" and row[1].startswith("1.500 ± ") and row[2].startswith("-1.500 ± ") and row[3] == 2
+    )
+    table = curves.curves_table(smooth)
+    assert table.iloc[0].tolist()[3:] == [NOT_RUN, "", ""]
+    rows = table[table[""] == "MHVA + PT"].set_index("training curve")["ReLU"]
+    assert rows["loss, mean of all epochs"] == "2.000 ± 0.000" and rows["loss, last epoch"] == "1.000 ± 0.000"
+    assert rows["action top-1 on tune, last epoch (%)"] == "20.0 ± 0.0"
+    assert curves.MEASURES["roughness of its logarithm"]({"loss": np.exp([1, 0, 1])}) == pytest.approx(1)
 
 
 def test_accuracy_against_size_ends_at_all_of_the_kitchens_clips(make_record):
@@ -130,17 +137,24 @@ def test_tables_of_controls_and_of_what_was_taken_read_the_subsets(make_record):
         "action top-1 (%), by modality": "audio",
         "as it is": "50.0",
         "without": "45.0",
-        "another clip's": "40.0",
-        "silent, or still": NOT_RUN,
+        "another's": "40.0",
+        "silent, still or wordless": NOT_RUN,
     }
     row = show_side.scores_table(frame, (plans.CM3T,), SUBSETS).iloc[0].to_dict()
-    assert row == {"design": "CM3T", "both": "50.0", "no audio": "45.0", "no flow": "35.0", "neither": "30.0", "n": 1}
+    assert row == {
+        "design": "CM3T",
+        "with both": "50.0",
+        "without sound": "45.0",
+        "without motion": "35.0",
+        "with neither": "30.0",
+        "n": 1,
+    }
 
 
 def test_one_modality_is_taken_away_or_exchanged_under_several_metrics(make_record):
     frame = to_frame([deprived(make_record, no_audio=45.0, shuffled_audio=40.0)])
     found = show_side.by_control(frame, plans.CM3T, "audio", {"action_top1": "action"})
-    controls = ["as it is", "without", "another clip's", "silent, or still"]
+    controls = ["as it is", "without", "another's", "silent, still or wordless"]
     assert found["CM3T, audio"].tolist() == [*controls, *(f"{words}, minus as it is" for words in controls[1:3])]
     assert found["action"].tolist() == ["50.0", "45.0", "40.0", NOT_RUN, "-5.00", "-10.00"]
 
@@ -216,6 +230,9 @@ def test_pictures_of_modalities_draw():
     *panels, bar = show_side.gallery(frames, mels, rng.normal(size=(2, 8, 8, 2)), ["a", "b"], seconds=1.5).axes
     assert len(panels) == 6 and "loud" in bar.get_ylabel() and "pixels" in panels[1].get_xlabel()
     assert panels[5].get_xlabel() == "time (s)" and panels[5].get_xlim() == (0, 1.5)
+    named = show_side.gallery(frames, mels, rng.normal(size=(2, 8, 8, 2)), ["a", "b"], kilohertz={3: 0.5, 6: 2}).axes[2]
+    assert named.get_ylabel() == "mel band (kHz)" and list(named.get_yticks()) == [3, 6]
+    assert [label.get_text() for label in named.get_yticklabels()] == ["0.5", "2"]
     weights = {"audio": np.full((8, 4), 0.25), "flow": np.full((8, 4), 0.75)}
     titles = [axes.get_title(loc="left") for axes in show_side.fusion_over_clip(weights).axes]
     assert titles[:2] == ["audio", "flow"]

@@ -118,6 +118,11 @@ def test_odd_files_are_read(text, expected):
         (b"1\n00:00:01,000 --> \nx", "line 2: .* is no time"),
         (b"1\n --> 00:00:01,000\nx", "line 2: .* is no time"),
         (b"just words", "line 1: 'just words' stands before any time"),
+        (
+            b"1\n00:00:01,000 --> 00:00:02,000\nhi\n\n2.\n00:00:03,000 --> 00:00:04,000\nyes",
+            "line 5: '2.' stands where",
+        ),
+        (b"#1\n00:00:01,000 --> 00:00:02,000\nhi", "line 1: '#1' stands where a cue has its number"),
         (b"\n1\n00:99:02,000 --> 00:00:01,000\n", "line 3: .* is no time; write 00:00:01,000 -->"),
         ("1\n00:00:01,000 --> ٠٠:00:02,000\nx".encode(), "line 2: .* is no time"),
         ("1\n00:00:01,000 --> 00:00:02,000\nQuè".encode("latin-1"), r"line 3: byte \d+ is no utf-8.*latin-1"),

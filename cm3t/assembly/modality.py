@@ -53,7 +53,8 @@ class Modality(nn.Module):
     projection   of sequential cross-attention alone: to the width that all modalities share
     classifiers  of late fusion alone: heads on the modality's mean token; zero at the start
     heads        a copy of the classifiers on the features, made when the modality is trained by itself
-    mean, spread of the d channels in training, which `calibrate` finds; 0 and 1 before, so that tokens stay as they are
+    mean, spread of the d channels in training, which `calibrate` finds (in no count of parameters); 0 and 1 before, so
+                 that tokens stay as they are
     """
 
     def __init__(self, spec: ModalitySpec):
@@ -72,7 +73,19 @@ class Modality(nn.Module):
         Choice: the text speaks of features and not of their scale. Most of a log-mel spectrogram is a profile that all
         clips share; a layer norm leaves it in place, and what tells clips apart hardly reaches the keys. A channel that
         hardly varies is not blown up: no spread is taken as less than a tenth of the channels' mean.
+        Errors: ValueError for tokens of another shape or width, none at all, and NaN or infinity among them.
         """
+        if tokens.ndim != 3 or not tokens.numel() or tokens.shape[-1] != self.spec.width:
+            got = tuple(tokens.shape)
+            raise ValueError(
+                f"calibrate takes training tokens (n, L, {self.spec.width}), at least one; got shape {got}"
+            )
+        if not tokens.isfinite().all():
+            clips = (~tokens.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+            raise ValueError(
+                f"calibrate: {len(clips)} of {len(tokens)} clips hold NaN or infinity (first: {clips[0]}); leave out "
+                "clips that lack the modality, and mend the others"
+            )
         variance, mean = torch.var_mean(tokens.float(), dim=(0, 1), correction=0)
         spread = variance.sqrt()
         floor = 0.1 * spread.mean()
@@ -104,8 +117,10 @@ class Modality(nn.Module):
 
 def check_name(name: str, taken: nn.ModuleDict) -> None:
     """Raise ValueError unless `name` can be a new modality's."""
-    if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or hasattr(nn.ModuleDict(), name):
-        raise ValueError(f"{name!r} cannot name a modality: choose a plain word other than {', '.join(RESERVED)}")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"{name!r} cannot name a modality: use letters, digits and _, as in audio or imu_left")
+    if name in RESERVED or hasattr(nn.ModuleDict(), name):
+        raise ValueError(f"{name!r} cannot name a modality, it means something else in a model: try my_{name}")
     if name in taken:
         raise ValueError(f"modality {name!r} is there already; remove_modality({name!r}) takes it away first")
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
@@ -14,6 +15,11 @@ from cm3t.assembly import plugin_file
 from cm3t.backbones.weights import WeightsError, misfits
 from cm3t.coerce import ConfigError
 from cm3t.methods import ADAPTER_OVERRIDES, CROSS_OVERRIDES, PREFIX_OVERRIDES, PRESETS, Method, parse_method
+
+OTHER_WEIGHTS = (
+    "it was trained on other weights of this backbone, or with positions for clips of another size "
+    "(check_weights=False loads anyway)"
+)
 
 
 class Saving:
@@ -63,10 +69,7 @@ class Saving:
         keys = ("backbone", "method", "heads") + ("modalities",) * (self.method.cross is not None and not first)
         problems = _differences(about, own, keys)
         if self.frozen and check_weights and not problems and about["backbone_digest"] != self.backbone_digest():
-            problems = [
-                "it was trained on other weights of this backbone, or with positions for clips of another size "
-                "(check_weights=False loads anyway)"
-            ]
+            problems = [OTHER_WEIGHTS]
         elif problems:
             problems.append(f"the file fits {_recipe(about)}")
         if problems:
@@ -82,41 +85,45 @@ class Saving:
         "fusion" is what the modalities share: the fusion and the joint heads. ValueError for a name that is neither.
         """
         about = self._description() | {"modality": name}
-        about["modalities"] = [entry for entry in about["modalities"] if entry["name"] == name]
+        about["backbone_digest"] = self.backbone_digest() if self.frozen else None
+        if name != "fusion":
+            about["modalities"] = [entry for entry in about["modalities"] if entry["name"] == name]
         return plugin_file.write(Path(path), self._part(name), about)
 
-    def load_modality(self, path: str | Path, *, name: str | None = None, heads: bool = True) -> None:
+    def load_modality(
+        self, path: str | Path, *, name: str | None = None, heads: bool = True, check_weights: bool = True
+    ) -> None:
         """Load a file of `save_modality`; a modality that the model does not have yet is added, the others stay.
 
         name   what to call it here, if not as in the file
         heads  False leaves its classifiers behind: for reuse on other classes
+        check_weights   False accepts a backbone of the right name whose weights differ from those trained on
 
-        Raises WeightsError, listing what differs, for another backbone, way of joining, width or set of heads.
-        The vision plugins under it may differ from those it was trained on: that is what reuse means.
+        Raises WeightsError, listing what differs, for another backbone, way of joining, width or set of heads; and for
+        what a chain (MMCA) shares, if it was trained on other modalities or in another order.
+        The vision plugins under it may differ from those it was trained on: that is what reuse means. A modality that
+        a fusion has not met is warned of.
         """
         about, tensors = plugin_file.read(Path(path))
         if "modality" not in about:
             raise WeightsError(f"{path} holds a whole model; read it with load_plugins")
         if about["modality"] == "fusion" and name not in (None, "fusion"):
             raise ValueError(f"{path} holds what modalities share, which has no other name; leave out name={name!r}")
-        name, own = name or about["modality"], self._description()
+        name = name or about["modality"]
         if not heads:
             tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIERS)}
-        keys = ["backbone", "cross"] + ["heads"] * any(k.startswith(_CLASSIFIERS) for k in tensors)
-        sides = [d | {"cross": d["method"].get("cross")} for d in (about, own)]
-        problems = _differences(*sides, keys)
-        spec = next((entry["spec"] for entry in about["modalities"]), None)
-        remedies = ["heads=False leaves its classifiers"] * ("heads" in keys and about["heads"] != own["heads"])
-        if name in self.side and (other := _differences({name: spec}, {name: asdict(self.side[name].spec)}, [name])):
-            problems += other
-            remedies.append(
-                f"read {name} as there, or remove_modality({name!r}) and load the file anew: it adds its own"
-            )
+        problems, remedies = self._differences_of_part(name, about, tensors, check_weights)
         if problems:
             problems.append("; ".join((f"the file is of {_recipe(about)}", *remedies)))
             raise WeightsError(self._misfit(str(path), problems))
-        if about["modality"] == "fusion" and not self.side:
+        spec = None
+        if about["modality"] != "fusion":
+            spec = about["modalities"][0]["spec"]
+        elif not self.side:
             raise WeightsError(f"{path} holds what modalities share, and this model has none: add the modalities first")
+        elif (met := _names(about)) and (strange := [other for other in self.side if other not in met]):
+            told = f"{path} was trained on {', '.join(met)} and has not met {', '.join(strange)}"
+            warnings.warn(f'{told}: weighed in at once; train_stage("fusion") teaches it', stacklevel=2)
         new = spec is not None and name not in self.side
         if new:
             self.add_modality(name, **spec)
@@ -126,6 +133,30 @@ class Saving:
             if new:
                 self.remove_modality(name)
             raise
+
+    def _differences_of_part(
+        self, name: str, about: dict, tensors: Mapping[str, Tensor], check_weights: bool
+    ) -> tuple[list[str], list[str]]:
+        """What keeps a file of `save_modality` from being loaded as `name`, and what would help beside its own kind."""
+        own = self._description()
+        keys = ["backbone", "cross"] + ["heads"] * any(k.startswith(_CLASSIFIERS) for k in tensors)
+        problems = _differences(*({**d, "cross": d["method"].get("cross")} for d in (about, own)), keys)
+        remedies = ["heads=False leaves its classifiers"] * ("heads" in keys and about["heads"] != own["heads"])
+        if not problems and check_weights and self.frozen and about.get("backbone_digest") is not None:
+            problems += [OTHER_WEIGHTS] * (about["backbone_digest"] != self.backbone_digest())
+        if about["modality"] == "fusion":
+            met, here = _names(about), list(self.side)
+            if self.sequential and met and here and met != here:
+                problems.append(f"it was trained on {', '.join(met)} in this order; here are {', '.join(here)}")
+                remedies.append("add the modalities in that order, by these names")
+        elif name in self.side:
+            spec, there = about["modalities"][0]["spec"], asdict(self.side[name].spec)
+            if other := _differences({name: spec}, {name: there}, [name]):
+                problems += other
+                remedies.append(
+                    f"read {name} as there, or remove_modality({name!r}) and load the file anew: it adds its own"
+                )
+        return problems, remedies
 
     def backbone_digest(self) -> str:
         """Digest of the backbone's parameters and buffers: unchanged by training where it is frozen."""
@@ -171,6 +202,11 @@ class Saving:
         names = self.side if self.sequential else sorted(self.side)  # an order only where it matters
         about["modalities"] = [{"name": name, "spec": asdict(self.side[name].spec)} for name in names]
         return json.loads(json.dumps(about))  # tuples as they come back from a file
+
+
+def _names(about: Mapping) -> list[str]:
+    """The modalities that a file tells of, in the order of their training; what "fusion" met, where it tells."""
+    return [entry["name"] for entry in about["modalities"]]
 
 
 _PARTS = {"adapter": ADAPTER_OVERRIDES, "prefix": PREFIX_OVERRIDES, "cross": CROSS_OVERRIDES}

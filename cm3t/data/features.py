@@ -104,6 +104,7 @@ class Features:
         if (rate is not None and not 0 < rate < 1e6) or any(n is not None and n < 1 for n in (length, width)):
             raise ValueError(f"{path}: rate={rate}, length={length} and width={width} must be positive")
         self.path, self.rate, self.length, self.width = path, rate, length, width
+        self._first = ""  # what decided the width, where nobody declared it
 
     def tokens(
         self,
@@ -166,10 +167,11 @@ class Features:
             raise FeatureError(f"{where} have shape {rows.shape}; (L, d) with at least one row is expected")
         if self.width is not None and rows.shape[1] != self.width:
             raise FeatureError(
-                f"{where} are {rows.shape[1]} wide, {self.width} expected: they come from another extractor, or the "
-                "plugin was saved for another; extract them again, or declare this width"
+                f"{where} are {rows.shape[1]} wide, {self.width} expected{self._first}: they come from another "
+                "extractor, or the plugin was saved for another; extract them again, or declare this width"
             )
-        self.width = rows.shape[1]  # the first one read decides
+        if self.width is None:  # the first one read decides
+            self.width, self._first = rows.shape[1], f" as {name} is, which was read first"
         given = rows
         with np.errstate(over="ignore"):
             rows = rows.astype(np.float32, copy=False)

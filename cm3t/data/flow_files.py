@@ -70,7 +70,14 @@ def flow_format(video_id: str) -> FlowFormat:
 
 
 def encode_flow(flow: np.ndarray, bound: float) -> np.ndarray:
-    """Pixels of motion to grey values: round(255 * (x + bound) / (2 * bound)), clipped. Shapes: any -> uint8."""
+    """Pixels of motion to grey values: round(255 * (x + bound) / (2 * bound)), clipped. Shapes: any -> uint8.
+
+    Errors: ValueError for a bound that is not positive, and for NaN, which no grey value stands for.
+    """
+    if not bound > 0 or np.isnan(flow).any():
+        raise ValueError(
+            f"flow for grey values needs bound > 0 and no NaN; got bound={bound}, {np.isnan(flow).sum()} NaN"
+        )
     return np.clip(np.rint(255.0 * (np.asarray(flow, np.float64) + bound) / (2.0 * bound)), 0, 255).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
 import av
@@ -269,10 +270,14 @@ def read_sound(
     Shapes: start, stop in seconds, rate in Hz -> float32 (round((stop - start) * rate),), about -1..1.
     What lies outside the track is silence or, all of it, None: counted as `placed` does (once a call). Where the time
     stamps leave a gap in the track, it is silence too, counted in counts["gaps in sound"] (once a call).
-    Errors: ValueError for stop <= start; FileNotFoundError; MediaError.
+    Errors: ValueError for stop <= start, times without an end and a rate below 1; FileNotFoundError; MediaError.
     """
     if not stop > start:
         raise ValueError(f"{path}: sound from {start} s to {stop} s is empty; stop must come after start")
+    if not (isfinite(start) and isfinite(stop) and rate >= 1):
+        raise ValueError(
+            f"{path}: sound from {start} s to {stop} s at {rate} Hz: give finite seconds, a rate from 1 Hz"
+        )
     with _opened(path) as container:
         if not container.streams.audio:
             return None

@@ -14,12 +14,22 @@ def mel_filters(rate: int, n_fft: int, mels: int) -> torch.Tensor:
 
     Shapes: float32 (mels, n_fft // 2 + 1). rate in Hz.
     """
-    top = 2595.0 * np.log10(1.0 + rate / 2 / 700.0)
-    corners = 700.0 * (10.0 ** (np.linspace(0.0, top, mels + 2) / 2595.0) - 1.0)
+    corners = _corners(rate, mels)
     bins = np.linspace(0.0, rate / 2, n_fft // 2 + 1)
     rising = (bins - corners[:-2, None]) / np.diff(corners)[:-1, None]
     falling = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
     return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
+
+
+def _corners(rate: int, mels: int) -> np.ndarray:
+    """(mels + 2,) frequencies in Hz, equally far apart on the mel scale: each band's begin, middle and end."""
+    top = 2595.0 * np.log10(1.0 + rate / 2 / 700.0)
+    return 700.0 * (10.0 ** (np.linspace(0.0, top, mels + 2) / 2595.0) - 1.0)
+
+
+def mel_band(hertz: float, *, rate: int, mels: int) -> int:
+    """The band, counted from 1, whose middle is nearest to a frequency in Hz."""
+    return int(np.abs(_corners(rate, mels)[1:-1] - hertz).argmin()) + 1
 
 
 def log_mel(
@@ -35,16 +45,25 @@ def log_mel(
 ) -> torch.Tensor:
     """Log-mel spectrogram: log(mel(|STFT|^power) + offset), Hann window, centred, zero padded at the ends.
 
-    Shapes: wave (S,) or (B, S) -> float32 (L, mels) or (B, L, mels) with L = S // hop + 1.
+    Shapes: wave (S,) or (B, S), from -1 to 1 -> float32 (L, mels) or (B, L, mels) with L = S // hop + 1.
     rate in Hz; win, hop, n_fft in samples.
     Choice: the paper does not say how its spectrograms are made. The defaults (10 ms windows every 5 ms of 24 kHz
     sound, magnitudes) are those that audio models of egocentric kitchens use: 1.999 s gives 400 x 128.
-    Errors: ValueError where win exceeds n_fft or the wave is empty.
+    Errors: ValueError where 0 < hop, 0 < win <= n_fft does not hold, and for a wave that is empty, of whole numbers or
+    (samples, channels).
     """
-    wave = torch.as_tensor(wave, dtype=torch.float32)
-    if win > n_fft or wave.shape[-1] == 0:
-        got = f"{wave.shape[-1]} samples, win={win}, n_fft={n_fft}"
-        raise ValueError(f"log_mel needs at least one sample and win <= n_fft; got {got}")
+    wave = torch.as_tensor(wave)
+    if not wave.ndim or not wave.shape[-1] or not (0 < win <= n_fft and hop > 0):
+        got = f"a wave of shape {tuple(wave.shape)}, win={win}, n_fft={n_fft}, hop={hop}"
+        raise ValueError(f"log_mel needs at least one sample, 0 < win <= n_fft and 0 < hop; got {got}")
+    if not wave.is_floating_point():
+        raise ValueError(f"log_mel takes samples from -1 to 1, got {wave.dtype}: divide int16 samples by 32768")
+    if wave.ndim > 1 and wave.shape[-1] <= CHANNELS < wave.shape[-2]:
+        raise ValueError(
+            f"a wave of shape {tuple(wave.shape)} seems to be (samples, channels), log_mel takes (S,) or (B, S): "
+            "take the mean of the channels, or transpose it for a spectrogram of each"
+        )
+    wave = wave.float()
     window = torch.hann_window(win, device=wave.device)
     spectrum = torch.stft(wave, n_fft, hop, win, window, pad_mode="constant", return_complex=True)
     filters = mel_filters(rate, n_fft, mels).to(wave.device)
@@ -53,6 +72,7 @@ def log_mel(
 
 
 METHODS = ("dis", "tvl1")
+CHANNELS = 16  # a last axis no longer than this, behind a longer one, is of channels and not of time
 
 
 def dense_flow(frames: np.ndarray, method: str = "dis") -> np.ndarray:
@@ -64,10 +84,15 @@ def dense_flow(frames: np.ndarray, method: str = "dis") -> np.ndarray:
     Choice: frames with a side below 128 px are enlarged first by a whole factor, and the flow is scaled back. DIS
     matches 8 x 8 patches from a coarse scale down to half size, so on a small frame an object is smaller than one
     patch and takes the background's motion: a 16 px object on a 96 px frame came out 5 times more wrong.
-    Errors: ValueError for fewer than two frames or an unknown method; ImportError where OpenCV lacks TV-L1.
+    Errors: ValueError for anything but two or more uint8 RGB frames, or an unknown method; ImportError where OpenCV
+    lacks TV-L1.
     """
     import cv2
 
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        got = f"{frames.dtype} {frames.shape}"
+        raise ValueError(f"flow takes uint8 RGB frames (T, H, W, 3), got {got}: convert and transpose them first")
     if len(frames) < 2:
         raise ValueError(f"flow needs at least two frames, got {len(frames)}")
     solver = _solver(method)

@@ -29,6 +29,9 @@ TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <
 NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
 BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at the end of a file: less than that
+SPOILT = re.compile(
+    r"\W*\d+\W*[a-z]?\W*", re.ASCII | re.IGNORECASE
+)  # "2.", "#2", "2x": a number, but for what is about it
 CLOCK = r"\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?"
 PAIR = re.compile(rf"\s*{CLOCK}\W+(?:gt\W+)?{CLOCK}\s*", re.ASCII)  # whatever the arrow is: "->", "--&gt;", a blank
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
@@ -76,7 +79,7 @@ def read_srt(path: str | Path, *, encoding: str = "utf-8-sig") -> list[Utterance
     them; text of several lines, where a line with a speaker of its own begins a new utterance; a dash before a speaker
     and a full-width colon behind. Tags are left out.
     Errors: FileNotFoundError; TranscriptError for another encoding, a file without a line, a malformed, backward or
-    cut off time, another arrow between two, and text that belongs to no cue.
+    cut off time, another arrow between two, a cue's number that is damaged, and text that belongs to no cue.
     """
     return parse_srt(_read(path), str(path), encoding=encoding)
 
@@ -110,6 +113,17 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         raise TranscriptError(f"{name}: line {cut + 1}: {what}: the file is cut off or damaged; copy it again")
     marks = [i for i, line in enumerate(lines) if PAIR.fullmatch(line) or ("-->" in line and not ARROW.fullmatch(line))]
     heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
+    for i in heads:
+        if (
+            0 < i
+            and i in marks
+            and SPOILT.fullmatch(lines[i - 1])
+            and not "".join(lines[max(0, i - 2) : i - 1]).strip()
+        ):
+            raise TranscriptError(
+                f"{name}: line {i}: {_short(lines[i - 1])} stands where a cue has its number: write digits alone, or a "
+                "blank line behind it if somebody says so"
+            )
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
     if stray is not None:
         raise TranscriptError(
@@ -157,7 +171,7 @@ def _lines(data: bytes, name: str, encoding: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise TranscriptError(
             f"{name}: line {_line_of(data, error.start)}: byte {error.start} is no {encoding}; give "
-            "encoding='latin-1' (or what it was written in), or save it as UTF-8"
+            "encoding='cp1252' or 'latin-1' (or what it was written in), or save it as UTF-8"
         ) from None
     except LookupError:
         raise TranscriptError(f"{name}: no encoding is called {encoding!r}; give 'utf-8' or 'latin-1'") from None
@@ -262,6 +276,7 @@ def _code(gram: str) -> int:
 class SentenceTransformerEncoder:
     """A model of the package sentence-transformers, by name or folder; multilingual ones exist. Imported on first use.
 
+    It is never trained, and no count of parameters has it: its sentences are features, as extracted ones are.
     Shapes: n sentences -> float32 (n, width). Errors: ImportError, with what to install.
     """
 

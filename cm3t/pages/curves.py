@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cm3t import plans
 from cm3t.pages.figures import CAA, MHVA, PREFIX, house, readable, say_if_empty, series
@@ -42,6 +43,9 @@ def training_curves(
             axes.set(xlabel="epoch", ylabel=words)
             if metric == "loss":
                 axes.set_yscale("log")  # small differences of small losses are seen beside large ones
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter(NullFormatter())
             say_if_empty(axes, [line for line in lines if line])
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -58,7 +62,9 @@ def _curve(axes: plt.Axes, variant: Variant, frame: pd.DataFrame, epochs: pd.Dat
     axes.plot(list(found), [f.mean for f in found.values()], label=f"{variant.label} ({note})", **look)
     if len(runs) > 1:
         low, high = ([getattr(f, end) for f in found.values()] for end in ("low", "high"))
-        axes.fill_between(list(found), low, high, color=look["color"], alpha=0.15, lw=0)
+        edge = dict(facecolor="none", edgecolor=look["color"], hatch="....", alpha=0.4, lw=0)
+        filled = dict(color=look["color"], alpha=0.15, lw=0)
+        axes.fill_between(list(found), low, high, **(edge if "tanh" in variant.label else filled))
     return bool(found)
 
 
@@ -67,18 +73,38 @@ def roughness(losses: Iterable[float]) -> float:
     return float(np.abs(np.diff(list(losses), 2)).mean() / 2)
 
 
-def roughness_table(records: list[Record], pairs=TANH) -> pd.DataFrame:
-    """One row a pair of variants (ReLU, tanh): the roughness of the training loss of each, and paired by seed."""
+# What a curve is like, each from the rows of a run's epochs.
+MEASURES = {
+    "roughness of the loss": lambda rows: roughness(rows["loss"]),
+    "roughness of its logarithm": lambda rows: roughness(np.log(rows["loss"])),
+    "loss, mean of all epochs": lambda rows: rows["loss"].mean(),
+    "loss, last epoch": lambda rows: rows["loss"].iloc[-1],
+    "action top-1 on tune, last epoch (%)": lambda rows: (
+        rows["action_top1"].iloc[-1] if "action_top1" in rows else None
+    ),
+}
+
+
+def measured(records: list[Record]) -> pd.DataFrame:
+    """The table of runs with MEASURES of their training curves as further columns."""
     frame, epochs = to_frame(records), epochs_of(records)
-    each = {run: roughness(rows["loss"]) for run, rows in epochs.groupby("run_id")} if len(epochs) else {}
-    frame = frame.assign(roughness=[each.get(run) for run in frame["run_id"]])
-    rows = []
+    runs = dict(list(epochs.groupby("run_id"))) if len(epochs) else {}
+    each = {name: [of(runs[run]) if run in runs else None for run in frame["run_id"]] for name, of in MEASURES.items()}
+    return frame.assign(**each)
+
+
+def curves_table(records: list[Record], pairs=TANH) -> pd.DataFrame:
+    """Rows for each pair of variants (ReLU, tanh): MEASURES of the training curve of each, and paired by seed."""
+    frame, rows = measured(records), []
     for pair in pairs:
-        runs = [select(frame, **v.settings)["roughness"].dropna() if len(frame) else () for v in pair]
-        cells = [interval(values).text(3) if len(values) else NOT_RUN for values in runs]
-        found = paired(frame, *(v.settings for v in pair), "roughness")
-        row = {"roughness of the training loss": pair[0].label} | dict(zip(("ReLU", "tanh"), cells, strict=True))
-        rows.append(row | {"ReLU - tanh": found.text(3, signed=True) if found else "", "n": found.n if found else ""})
+        for name in MEASURES:
+            digits = 1 if name.endswith("(%)") else 3
+            runs = [select(frame, **v.settings)[name].dropna() if len(frame) else () for v in pair]
+            cells = [interval(values).text(digits) if len(values) else NOT_RUN for values in runs]
+            found = paired(frame, *(v.settings for v in pair), name)
+            row = {"": pair[0].label, "training curve": name} | dict(zip(("ReLU", "tanh"), cells, strict=True))
+            told = found.text(digits, signed=True) if found else ""
+            rows.append(row | {"ReLU - tanh": told, "n": found.n if found else ""})
     return pd.DataFrame(rows)
 
 

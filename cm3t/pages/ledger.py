@@ -8,20 +8,31 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from cm3t.claims import Claim
 from cm3t.config import PROFILES, RunConfig, released, resolve, results_dir
 from cm3t.pages.tables import frames
-from cm3t.paper import CLAIMS, LATER, Claim
+from cm3t.paper import CLAIMS, LATER
 from cm3t.plans import LOWER
 from cm3t.published import PAPER, agrees, derived, recorded
 from cm3t.rates import tuning_key
 from cm3t.records import load_run, results, to_frame
 from cm3t.stats import Interval, over_first_step, paired, select
-from cm3t.study import NOT_RUN, Variant, interaction, label_of, rate_source, sized, verdict
+from cm3t.study import NEVER, NOT_RUN, Variant, interaction, label_of, rate_source, sized, verdict
 
 REPRODUCED, UNDECIDED, CONTRADICTED = "direction reproduced", "undecided", "contradicted"
 AGREES, DIFFERS = "counted, a reading fits", "counted, differs"
 NOT_TESTABLE = "not testable here"
 STATUSES = (REPRODUCED, UNDECIDED, CONTRADICTED, AGREES, DIFFERS, NOT_TESTABLE, NOT_RUN)
+# What the statuses mean, for who reads the table.
+RULES = (
+    "*Direction reproduced*: with all seeds the whole 95 % interval lies where the claim says, against every "
+    "opponent of its note. *Contradicted*: it lies elsewhere. *Undecided*: part of it does, an opponent or seeds "
+    "have not run, a rate as good says otherwise or was never swept, or of two that should be close one is no "
+    "better than a constant answer. *Counted*: the size of our default preset, one reading of the paper, fits the "
+    "printed one or differs. Each interval is of its own: of so many claims a few would be decided by chance. "
+    "Seeds are all that it is over: held-out people are few (kitchen 12, of whom 10 also train; group 20, in five "
+    "sessions; dyad 15)."
+)
 # Where the answer that looks at nothing was scored: of two that are close, one that is no better decides nothing.
 TRIVIAL = {"rooms-kitchen": "card/majority", "rooms-group": "card-group/chance", "rooms-dyad": "card-dyad/mean"}
 
@@ -43,10 +54,10 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
 
     Direction reproduced: all seeds of the profile ran, at least three, and the whole 95 % interval lies where the claim
     says. Contradicted: it lies elsewhere. Undecided: part of it does, seeds are missing, a learning rate as good as the
-    other side's says otherwise (`tied`), a further opponent does or has not run (`also`), or two are close of which one
-    is no better than a constant answer. A claim about a size is counted: a reading of the paper, our default, gives it
-    as printed, which supports the reading and not the paper's results; or it differs. One that nothing here can test
-    says so.
+    other side's says otherwise (`tied`), a further opponent does or has not run (`also`), a rate was never swept nor
+    inherited, or two are close of which one is no better than a constant answer. A claim about a size is counted: a
+    reading of the paper, our default, gives it as printed, which supports the reading and not the paper's results; or
+    it differs. One that nothing here can test says so.
     """
     if claim.counted:
         return _count(claim)
@@ -57,9 +68,12 @@ def judge(claim: Claim, frame: pd.DataFrame, profile: str | None) -> Verdict:
         return Verdict(claim, NOT_RUN)
     further = _at_tied_rates(claim, frame) | _over_others(claim, frame)
     found = Verdict(claim, UNDECIDED, difference, profile, note=_note(claim, frame, further))
-    if claim.margin and (failed := _no_better_than_constant(claim, frame)):
+    failed = _no_better_than_constant(claim, frame)
+    if failed:
         words = f"no better than a constant answer: {' and '.join(failed)}"
-        return replace(found, note="; ".join(filter(None, (words, found.note))))
+        found = replace(found, note="; ".join(filter(None, (words, found.note))))
+    if claim.margin and failed or NEVER in map(rate_source, _sides(claim)):
+        return found
     said = {_decided(claim, each, len(PROFILES[profile].seeds)) for each in (difference, *further.values())}
     return replace(found, status=said.pop() if len(said) == 1 else UNDECIDED)
 
@@ -84,13 +98,16 @@ def _note(claim: Claim, frame: pd.DataFrame, further: dict[str, Interval | None]
     words += [f"{what}: {verdict(difference, claim.unit)}" for what, difference in told]
     if gain := over_first_step(frame, claim.ours, claim.metric):
         words.append(f"over its own first step: {verdict(gain, claim.unit)}")
-    for place, side in (("first", claim.ours), ("second", claim.against)):
+    places = ("first side", "second side", *(f"other side, {what}" for what, _ in claim.also))
+    for place, side in zip(places, _sides(claim), strict=True):
         if (source := rate_source(side)) not in ("given", "swept"):
-            words.append(f"rate of the {place} side: {source}")
-    for what, other in claim.also:
-        if (source := rate_source(other)) not in ("given", "swept"):
-            words.append(f"rate of the other side, {what}: {source}")
+            words.append(f"rate of the {place}: {source}")
     return "; ".join(words)
+
+
+def _sides(claim: Claim) -> list[dict]:
+    """Settings of the runs that a claim is judged by: ours, what it is held against, further opponents."""
+    return [claim.ours, claim.against, *(other for _, other in claim.also)]
 
 
 def _ends(claim: Claim) -> str:
@@ -140,15 +157,15 @@ def difference_of(claim: Claim, frame: pd.DataFrame) -> Interval | None:
 
 
 def _no_better_than_constant(claim: Claim, frame: pd.DataFrame) -> list[str]:
-    """The methods of those sides that, on average, do not beat the constant answer in the data's difficulty records."""
+    """Labels of the sides that, on average, do not beat the constant answer in the data's difficulty records."""
     data, metric = claim.ours.get("data", RunConfig.data), claim.metric.rpartition(".")[2]
     paths = sorted((results_dir() / "records").glob(f"{TRIVIAL[data]}-s*.json"))
     found = [load_run(path).train_info["metrics"]["validation"]["all"][metric] for path in paths]
     if not found:
         return []
     constant = sum(found) / len(found)
-    means = {side["method"]: select(frame, **side)[claim.metric].mean() for side in (claim.ours, claim.against)}
-    return [name for name, mean in means.items() if not (mean < constant if metric in LOWER else mean > constant)]
+    means = {label_of(side): select(frame, **side)[claim.metric].mean() for side in _sides(claim)}
+    return [name for name, mean in means.items() if (mean >= constant if metric in LOWER else mean <= constant)]
 
 
 def verdicts(profile: str | None = None) -> list[Verdict]:

@@ -30,12 +30,12 @@ LOOKS = {
     "MMCA": dict(color=DARK, marker="s"),
     "late fusion": dict(color=LIGHT, marker="^"),
 }
-TAKEN = {"all": "both", "no_audio": "no audio", "no_flow": "no flow", "no_side": "neither"}  # subsets of a run
+TAKEN = {"all": "with both", "no_audio": "without sound", "no_flow": "without motion", "no_side": "with neither"}
 LOST = {"no_audio": "sound", "no_flow": "motion", "no_side": "both"}
 LEAST = 0.1  # distance from equal weights that the colours reach at least: less is noise, and looks like it
 SHARES = (0, 25, 50, 75, 100)  # percent of the clips; `training.controls` scores what lies between
 CHANGE = "minus as it is"
-CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another clip's", "muted_{}": "silent, or still"}
+CONTROLS = {"": "as it is", "no_{}": "without", "shuffled_{}": "another's", "muted_{}": "silent, still or wordless"}
 
 
 def gallery(
@@ -45,16 +45,21 @@ def gallery(
     titles: list[str],
     note: str = "",
     seconds: float = 2.0,
+    kilohertz: Mapping[int, float] | None = None,
 ) -> plt.Figure:
     """A row a clip: a frame, its motion as arrows (the longest is a cell long), its sound as a spectrogram.
 
     frames uint8 (n, H, W, 3); mels (n, L, mels), natural logarithms, of so many seconds; flows (n, g, g, 2), to the
-    right and down, in pixels in 0.1 s.
+    right and down, in pixels in 0.1 s. `kilohertz` names bands by their middle frequency: {band, from 1: kHz}.
     """
+    ticks = dict(kilohertz or {1: 1, mels.shape[2]: mels.shape[2]})
+    bands = list(ticks), [f"{value:g}" for value in ticks.values()]
     n, cells = len(frames), flows.shape[1]
     extent, loudness = (0, seconds, 0.5, mels.shape[2] + 0.5), dict(vmin=mels.min(), vmax=mels.max())
     with house():
-        figure, rows = plt.subplots(n, 3, figsize=(8.6, 1.9 * n + 0.4), dpi=72, squeeze=False, width_ratios=(1, 1, 2))
+        figure, rows = plt.subplots(
+            n, 3, figsize=(8.6, 2.2 * n + 0.4), dpi=100, squeeze=False, width_ratios=(1, 1, 1.6)
+        )
         for frame, mel, flow, title, (left, middle, right) in zip(frames, mels, flows, titles, rows, strict=True):
             left.imshow(frame)
             left.set_title(title, fontsize=9)
@@ -70,11 +75,11 @@ def gallery(
                 axes.set(xticks=[], yticks=[])
             for axes in (left, middle, right):
                 axes.grid(visible=False)
-            middle.set_xlabel(f"longest arrow: {long:.1f} pixels", fontsize=8)
-            right.set_yticks([1, mels.shape[2]])
-            right.set_ylabel("mel band", fontsize=8, labelpad=-8)
+            middle.set_xlabel(f"longest: {long:.1f} pixels", fontsize=8)
+            right.set_yticks(*bands)
+            right.set_ylabel("mel band (kHz)" if kilohertz else "mel band", fontsize=8)
             right.tick_params(labelsize=8)
-        rows[0][1].set_title(f"motion in 0.1 s, {cells} x {cells} cells", fontsize=9)
+        rows[0][1].set_title("motion in 0.1 s", fontsize=9)
         rows[0][2].set_title("sound", fontsize=9)
         rows[-1][2].set_xlabel("time (s)", fontsize=8)
         bar = figure.colorbar(shown, ax=rows[:, 2], label="log of the mel magnitude (bright: loud)", aspect=40)
@@ -171,12 +176,12 @@ def by_control(
 
 
 def exchanges(frame: pd.DataFrame, variant: Variant, modality: str) -> str:
-    """In words: how often, for "another clip's", clips were exchanged, which no interval over seeds tells."""
+    """In words: how often, for "another's", clips were exchanged, which no interval over seeds tells."""
     column = f"validation.shuffled_{modality}.draws"
     drawn = select(frame, **variant.settings)[column].dropna() if len(frame) and column in frame else ()
     if len(drawn):
-        return f"*Another clip's* is the mean of {int(min(drawn))} exchanges, the same ones for every run."
-    return "*Another clip's* is one exchange, the same one for every run: its luck is in no interval."
+        return f"*Another's* is the mean of {int(min(drawn))} exchanges, the same ones for every run."
+    return "*Another's* is one exchange, the same one for every run: its luck is in no interval."
 
 
 def falls_back(frame: pd.DataFrame, vision: Variant, joined: Variant, metric: str = SCORE) -> bool | None:
@@ -213,6 +218,23 @@ def over_first_step_row(
         return pd.DataFrame(columns=["design", *columns.values(), "n"])
     row = {"design": f"{variant.label}, {FIRST}"} | _cells(found, columns, digits, signed=True)
     return pd.DataFrame([row | {"n": max(each.n for each in found.values())}])
+
+
+def difference_rows(
+    frame: pd.DataFrame,
+    pairs: Iterable[tuple[Variant, Variant]],
+    columns: Mapping[str, str],
+    digits: int | None = None,
+) -> pd.DataFrame:
+    """Rows for `scores_table`, of the same columns: a variant minus another, paired by seed, where both ran."""
+    rows = []
+    for ours, against in pairs if len(frame) else ():
+        each = {c: paired(frame, ours.settings, against.settings, c) for c in columns if c in frame}
+        found = {column: difference for column, difference in each.items() if difference}
+        if found:
+            row = {"design": f"{ours.label} minus {against.label}"} | _cells(found, columns, digits, signed=True)
+            rows.append(row | {"n": max(difference.n for difference in found.values())})
+    return pd.DataFrame(rows, columns=["design", *columns.values(), "n"])
 
 
 def losses_table(
@@ -292,7 +314,7 @@ def as_clips_lose(
             lower.axhline(0, color=LOOKS[first.label]["color"], lw=1)
             say_if_empty(upper, [each for each in drawn if each])
         panels[0, 0].set_ylabel(HEADLINES[metric][0])
-        panels[1, 0].set_ylabel(f"minus {first.label}, paired")
+        panels[1, 0].set_ylabel(f"minus {first.label}, paired (points)")
         panels[1, 1].set_xlabel("share of the test clips that lost it (%)")
         figure.suptitle(title, fontsize=10, x=0.02, ha="left")
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

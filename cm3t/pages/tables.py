@@ -12,7 +12,7 @@ from cm3t.records import published, to_frame
 from cm3t.stats import interval, rounded, select
 
 SYNTHETIC = (
-    "Measured on *rooms*, a synthetic, physics-simulated benchmark: "
+    "Measured on *rooms*, a synthetic benchmark of rendered scenes: "
     "comparable among themselves, not with the paper's numbers."
 )
 BUDGET = ("trained, heads apart (%)", "epochs to converge")
@@ -108,6 +108,40 @@ def recorded(
         table["n"] = table.pop("n")  # last, as everywhere
         told = f"{told} {EPOCHS}"
     return f"{markdown(table)}\n\n{told}"
+
+
+# Where runs are scored: {column of the records, before the metric: its words}.
+SCORED = {
+    "validation.all": "validation",
+    "validation.unseen": "its unseen people",
+    "validation.tail": "its tail classes",
+    **{f"validation.gap{level}": f"gap {level}" for level in (1, 2, 3)},
+    "tune.end": "tune, last epoch",
+}
+
+
+def by_split(
+    found: Frames, variants: Iterable[Variant], pairs: Iterable[tuple[Variant, Variant]], headline: str = "action_top1"
+) -> str:
+    """The same runs as `recorded` by where they are scored, as markdown: a row a variant, then differences of pairs,
+    paired by seed; `tune` is what the sweep chose the learning rates on.
+    """
+    variants = list(variants)
+    _, frame = pick(found, variants)
+    columns = {f"{place}.{headline}": words for place, words in SCORED.items()}
+    held = {c: words for c, words in columns.items() if c in frame and any(_holds(frame, v, c) for v in variants)}
+    digits = show.HEADLINES[headline][1]
+    rows = show_side.scores_table(frame, variants, held, digits), show_side.difference_rows(frame, pairs, held, digits)
+    table = (
+        pd.concat(rows)
+        .replace(study.NOT_RUN, "")
+        .rename(columns={"design": f"{show.HEADLINES[headline][0]}, scored on"})
+    )
+    return markdown(table) if len(table) else f"{study.NOT_RUN.capitalize()}."
+
+
+def _holds(frame: pd.DataFrame, variant: Variant, column: str) -> bool:
+    return bool(select(frame, **variant.settings)[column].notna().any())
 
 
 def budgets(frame: pd.DataFrame, variants) -> pd.DataFrame:

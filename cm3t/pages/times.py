@@ -8,7 +8,7 @@ from cm3t.words import counted
 
 # README's quick start: on what, the command, the profile whose time it is, what one gets.
 QUICK_START = (
-    ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed on your machine"),
+    ("a laptop", "make study", "quick", "the whole study at the `quick` profile, computed anew"),
     ("a GPU, or days", "make study PROFILE=full", "full", "every planned run; stopped, it resumes"),
     ("any machine", "make lab", "smoke", "the notebooks, which start at `smoke`"),
     ("any machine", "make test", None, "the tests, and each stored output compared with a fresh one"),
@@ -56,7 +56,7 @@ def _spent(profile: str | None) -> str:
     found = published(profile) if profile else []
     seconds = sum(map(machine_seconds, found))
     devices = sorted({device_in_words(record.meta_info["hardware"]) for record in found})
-    return ", ".join([f"{spell(seconds)} for {counted(len(found), 'run')} so far", *devices]) if found else ""
+    return f"{spell(seconds)} for {counted(len(found), 'run')} so far, on {' or '.join(devices)}" if found else ""
 
 
 def runtime_row(notebook: str) -> str:

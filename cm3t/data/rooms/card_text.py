@@ -15,7 +15,7 @@ sounds.
 
 Participants {unseen} occur in validation only (`EPIC_100_unseen_participant_ids_validation.csv`).
 Participants {tune} are the `tune` split (`tune_participant_ids.csv`): carved from train by person, for
-learning rates, with no validation recording. Validation is scored once.
+learning rates, with no validation recording. A run scores validation once.
 
 ## Format
 

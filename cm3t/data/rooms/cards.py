@@ -18,7 +18,9 @@ from cm3t.sides import SIDES, SOUNDS
 from cm3t.stats import rounded
 
 FULL = "full fine-tuning of the pretrained backbone on pictures"
-OF_STUDY = {"full": FULL, "mhva+pt": "MHVA + PT", "mhva+pt+caa": "CM3T"}  # the study's rows that a card quotes
+# The study's rows that a card quotes, and what of their settings is not as usual.
+OF_STUDY = {"full": FULL, "mhva+pt": "MHVA + PT", "full+caa": "full fine-tuning + CAA", "mhva+pt+caa": "CM3T"}
+UNUSUAL = {"full+caa": {"regime": "joint", "stretch": 2}}
 HEARING = ("sound", "joint", "shuffled")  # probes that take sound, where `SOUNDS` says how it is read
 EXCHANGING = ("words_shuffled", "joint", "joint_shuffled")  # probes of the dyad that exchange clips
 
@@ -76,7 +78,8 @@ def studied(folder: Path | None, methods: Container, room: str, pattern: str) ->
     free = ("study", "method", "weights", "side", "sound", "seed", "claims", "profile", "epochs", "batch_size", "lr")
     for record in read_records(folder, pattern):
         given = record["run_info"]["config"]
-        if given["method"] in methods and all(_same(given[k], v) for k, v in usual.items() if k in given.keys() - free):
+        wanted = usual | UNUSUAL.get(given["method"], {})
+        if given["method"] in methods and all(_same(given[k], wanted[k]) for k in wanted.keys() & given.keys() - free):
             yield given["method"], record
 
 

@@ -14,7 +14,7 @@ z-scores). It is written in the real set's layout, so that the real reader runs 
 {splits}
 
 Splits share no person. Participants of `tune` (`train/metadata/tune_participant_ids.csv`) meet only each
-other; they are for learning rates. Validation is scored once. A clip is a window of 6
+other; they are for learning rates. A run scores validation once. A clip is a window of 6
 seconds of one person in one task; predictions are averaged over a session's task and then over the person, and
 errors are taken over persons, as the official evaluation does. With 15 persons in validation and in test,
 differences below about 0.1 mean nothing.

@@ -14,7 +14,7 @@ behaviour challenge with the official names, so that the real reader runs on it.
 
 A session is four people who occur in no other; a recording is what one of them, the target, is annotated
 in. Tune (`bbr/tune_recordings.csv`) is carved from the training list by session, for learning
-rates. Validation is scored once. Sound is missing in {silent_share} of the snippets: the sessions
+rates. A run scores validation once. Sound is missing in {silent_share} of the snippets: the sessions
 of recordings {silent}.
 
 ## Format
