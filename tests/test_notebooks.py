@@ -83,7 +83,7 @@ def test_it_was_executed_once_from_top_to_bottom(book):
 
 
 def test_it_was_executed_from_a_commit(book):
-    """Its last lines say which; what came on top of one is in none: commit first, then `python -m cm3t.run --refresh`."""
+    """Its last lines say which. What came on top of one is in none: commit first, then refresh."""
     said = "".join(output.get("text", "") for output in code(book)[-1].outputs)
     assert re.match(r"commit [0-9a-f]{12}\n", said), said
 
