@@ -10,7 +10,7 @@ from cm3t.metrics import TRAIT_WORDS
 from cm3t.pages import ceilings, curves
 from cm3t.records import published, results, to_frame
 from cm3t.stats import SCORE, interval, over_first_step, paired, select
-from cm3t.study import interaction
+from cm3t.study import interaction, rate_source
 
 _, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
 
@@ -42,6 +42,14 @@ def test_page_04_on_what_each_modality_adds(full):
     said("04", "than together, five seeds leave open")
     found = [difference(full, plans.CM3T, other) for other in (plans.JOIN[1], plans.SOURCE[1], plans.REGIME[1])]
     assert all(each.n == 5 and not each.decided for each in found)
+
+
+def test_page_04_on_end_to_end(full):
+    said("04", "- End to end, for as long as the two steps together, is behind them. One rate, swept for it,")
+    joint = plans.REGIME[2]
+    assert difference(full, joint, plans.CM3T).n == 5 and difference(full, joint, plans.CM3T).high < 0
+    rates = {v: resolve("full", **v.settings).lr for v in (joint, plans.MHVA_PT)}
+    assert rates[plans.MHVA_PT] == pytest.approx(30 * rates[joint]) and rate_source(joint.settings) == "swept"
 
 
 def test_page_05_on_the_plainest_design(full):
