@@ -8,7 +8,7 @@ from cm3t.claims import MAP, MSE
 from cm3t.config import ROOT, resolve
 from cm3t.metrics import TRAIT_WORDS
 from cm3t.pages import ceilings, curves
-from cm3t.records import published, results, to_frame
+from cm3t.records import published, to_frame
 from cm3t.stats import SCORE, interval, over_first_step, paired, select
 from cm3t.study import interaction, rate_source
 
@@ -16,8 +16,13 @@ _, LONGER, AUDIO, FLOW, BOTH, _ = plans.MODALITIES
 
 
 @pytest.fixture(scope="module")
-def full():
-    return results("full")
+def records():
+    return published("full")
+
+
+@pytest.fixture(scope="module")
+def full(records):
+    return to_frame(records)
 
 
 def said(number, words):
@@ -98,13 +103,13 @@ def test_page_09_on_reused_adapters(full):
     assert all(each.n == 5 and not each.decided for each in found)
 
 
-def test_page_03_on_the_training_curves():
+def test_page_03_on_the_training_curves(records):
     said(
         "03",
         "Smoother by ReLU: five seeds leave it open, by either measure. Easier by ReLU: PT alone has a lower training",
     )
     said("03", "beside MHVA so is all of it")
-    frame = curves.measured(published("full"))
+    frame = curves.measured(records)
     beside, alone = (
         {name: difference(frame, *pair, name) for name in (*curves.MEASURES, SCORE)} for pair in curves.TANH
     )
@@ -114,12 +119,11 @@ def test_page_03_on_the_training_curves():
     assert {name for name, found in alone.items() if found.low > 0} == {"action top-1 on tune, last epoch (%)"}
 
 
-def test_page_03_on_the_first_bend():
+def test_page_03_on_the_first_bend(full, records):
     said("03", "Of the loss itself, it is mostly the first bend")
-    frame = to_frame(published("full"))
-    runs = {v: set(select(frame, **v.settings)["run_id"]) for v in (plans.PT, plans.MHVA_PT)}
-    for own in runs.values():
-        losses = [[row["loss"] for row in r.train_info["epochs"]] for r in published("full") if r.run_id in own]
+    for v in (plans.PT, plans.MHVA_PT):
+        own = set(select(full, **v.settings)["run_id"])
+        losses = [[row["loss"] for row in record.train_info["epochs"]] for record in records if record.run_id in own]
         bends = np.abs(np.diff(losses, 2))
         assert len(bends) == 5 and bends[:, 0].sum() > bends.sum() / 2
 
@@ -213,13 +217,13 @@ def test_page_07_on_few_clips(full):
     assert further.n == 5 and further.low < 0 < further.high
 
 
-def test_page_04_on_whom_the_fusion_listens_to(full):
+def test_page_04_on_whom_the_fusion_listens_to(full, records):
     said(
         "04",
         "the trained fusion gives motion more weight than sound in the last two of eight blocks, and by little in",
     )
     runs = set(select(full, **plans.CM3T.settings)["run_id"])
-    shares = [record.train_info["fusion"]["flow"] for record in published("full") if record.run_id in runs]
+    shares = [record.train_info["fusion"]["flow"] for record in records if record.run_id in runs]
     found = {block: interval([np.mean(own[block]) for own in shares]) for block in shares[0]}
     assert len(shares) == 5 and len(found) == 8
     assert all(found[block].low > 0.5 for block in "178") and found["1"].mean < 0.55
