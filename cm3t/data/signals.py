@@ -8,6 +8,9 @@ import numpy as np
 import torch
 
 
+CHANNELS = 16  # a last axis of sound that is no longer than this, behind a longer one, is of channels and not of time
+
+
 @lru_cache(maxsize=8)
 def mel_filters(rate: int, n_fft: int, mels: int) -> torch.Tensor:
     """Triangular filters on the HTK mel scale, 2595 log10(1 + f / 700), each with peak 1.
@@ -72,7 +75,6 @@ def log_mel(
 
 
 METHODS = ("dis", "tvl1")
-CHANNELS = 16  # a last axis no longer than this, behind a longer one, is of channels and not of time
 
 
 def dense_flow(frames: np.ndarray, method: str = "dis") -> np.ndarray:

@@ -29,9 +29,7 @@ TAG = re.compile(r"</?[a-z][^<>]*>|\{\\[^{}]*\}", re.ASCII | re.IGNORECASE)  # <
 NUMBER = re.compile(r"\s*\d+\s*", re.ASCII)
 BROKEN = re.compile(r"\s*\d{1,3}:\d{1,2}:\d{1,2}[.,:]?\d*\s*-?\s*", re.ASCII)  # a time, and no second one
 BEGUN = re.compile(r"\s*\d{1,3}(:\d{0,2}){0,2}[.,]?\d*\s*-?\s*", re.ASCII)  # at the end of a file: less than that
-SPOILT = re.compile(
-    r"\W*\d+\W*[a-z]?\W*", re.ASCII | re.IGNORECASE
-)  # "2.", "#2", "2x": a number, but for what is about it
+SPOILT = re.compile(r"\W*\d+\W*[a-z]?\W*", re.ASCII | re.IGNORECASE)  # "2.", "#2", "2x": nearly a number
 CLOCK = r"\d{1,3}(?::\d{1,2}){2}(?:[.,:]\d+)?"
 PAIR = re.compile(rf"\s*{CLOCK}\W+(?:gt\W+)?{CLOCK}\s*", re.ASCII)  # whatever the arrow is: "->", "--&gt;", a blank
 ARROW = re.compile(r"\s*[^\d\s-]\D*-->\D*[^\d\s>]\s*", re.ASCII)  # "go --> there": said, no time
@@ -113,17 +111,12 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         raise TranscriptError(f"{name}: line {cut + 1}: {what}: the file is cut off or damaged; copy it again")
     marks = [i for i, line in enumerate(lines) if PAIR.fullmatch(line) or ("-->" in line and not ARROW.fullmatch(line))]
     heads = [i - bool(i and NUMBER.fullmatch(lines[i - 1])) for i in marks]
-    for i in heads:
-        if (
-            0 < i
-            and i in marks
-            and SPOILT.fullmatch(lines[i - 1])
-            and not "".join(lines[max(0, i - 2) : i - 1]).strip()
-        ):
-            raise TranscriptError(
-                f"{name}: line {i}: {_short(lines[i - 1])} stands where a cue has its number: write digits alone, or a "
-                "blank line behind it if somebody says so"
-            )
+    spoilt = _spoilt(lines, [i for i, head in zip(marks, heads, strict=True) if i == head])
+    if spoilt is not None:
+        raise TranscriptError(
+            f"{name}: line {spoilt + 1}: {_short(lines[spoilt])} stands where a cue has its number: write digits alone, "
+            "or a blank line behind it if somebody says so"
+        )
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
     if stray is not None:
         raise TranscriptError(
@@ -136,6 +129,12 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
         cue = f"cue {lines[head].strip() if head < mark else number}, "
         found += _utterances(start, stop, lines[mark + 1 : end], mark + 2, cue)
     return sorted(found, key=lambda cue: (cue.start, cue.stop))
+
+
+def _spoilt(lines: Sequence[str], bare: Sequence[int]) -> int | None:
+    """The first line that is nearly a number where one would stand: above a time without one, below nothing."""
+    above = (i - 1 for i in bare if i and not (i > 1 and lines[i - 2].strip()))
+    return next((i for i in above if SPOILT.fullmatch(lines[i])), None)
 
 
 def _cut_off(lines: Sequence[str]) -> int | None:
