@@ -109,7 +109,7 @@ CLAIMS = (
         "cells-add-few-parameters", "Sec. 3.2.2",
         "MHVA's parameters are not many more than those of the usual adapters",
         "parameters", -1, None, "06",
-        why_not="the paper sets no margin; by our counts MHVA + PT has 5.8 times AdaptFormer + PT's",
+        why_not="the paper sets no margin; by our counts MHVA + PT has 5.8 times as many as AdaptFormer + PT",
     ),
     Claim(
         "learnable-scale-helps", "Sec. 3.2.2",

@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-
 CHANNELS = 16  # a last axis of sound that is no longer than this, behind a longer one, is of channels and not of time
 
 
