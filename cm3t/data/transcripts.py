@@ -114,7 +114,7 @@ def parse_srt(data: bytes, name: str = "transcript", *, encoding: str = "utf-8-s
     spoilt = _spoilt(lines, [i for i, head in zip(marks, heads, strict=True) if i == head])
     if spoilt is not None:
         raise TranscriptError(
-            f"{name}: line {spoilt + 1}: {_short(lines[spoilt])} stands where a cue has its number: write digits alone, "
+            f"{name}: line {spoilt + 1}: {_short(lines[spoilt])} stands where a cue has its number: write digits, "
             "or a blank line behind it if somebody says so"
         )
     stray = next((i for i, line in enumerate(lines[: heads[0] if heads else None]) if line.strip()), None)
