@@ -206,7 +206,7 @@ CLAIMS = (
     Claim(
         "modalities-have-resolutions", "Sec. 3.1",
         "Depending on the modality, cross-attention works well with blocks of different spatial resolutions",
-        ACTION, +1, None, "04", why_not="the paper does not say which; 04 plans each modality in each stage alone",
+        ACTION, +1, None, "04", why_not="the paper does not say which; 04 runs each modality in each stage alone",
     ),
     Claim(
         "mmca-does-not-grow", "Sec. 3.3",

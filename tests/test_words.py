@@ -57,6 +57,26 @@ def test_page_04_on_end_to_end(full):
     assert rates[plans.MHVA_PT] == pytest.approx(30 * rates[joint]) and rate_source(joint.settings) == "swept"
 
 
+def test_page_04_on_stages(full):
+    said(
+        "04",
+        "- No one stage is seen to be better than all three: sound in the finest alone, and motion in the coarsest",
+    )
+    said("04", "Sound does better in the coarsest than in the finest, one of the four such comparisons above.")
+    said("04", "and motion want *different* stages, as the paper suggests, five seeds leave open.")
+    (sound, *heard), (motion, *moved) = plans.STAGES[:4], plans.STAGES[4:]
+    less = {v: difference(full, v, whole) for whole, own in ((sound, heard), (motion, moved)) for v in own}
+    assert all(found.n == 5 for found in less.values())
+    assert {v for v, found in less.items() if found.decided} == {heard[0], moved[2]}
+    assert less[heard[0]].high < 0 and less[moved[2]].high < 0
+    over = {(own[0], v): difference(full, v, own[0]) for own in (heard, moved) for v in own[1:]}
+    assert {pair for pair, found in over.items() if found.decided} == {(heard[0], heard[2])}
+    assert over[heard[0], heard[2]].low > 0
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        found = interaction(full, (moved[other], moved[one]), (heard[other], heard[one]))
+        assert found.n == 5 and not found.decided
+
+
 def test_page_05_on_the_plainest_design(full):
     said("05", "between CM3T, MMCA and late fusion five seeds decide nothing while both modalities are there")
     pairs = ((plans.CM3T, plans.MMCA), (plans.CM3T, plans.LATE), (plans.MMCA, plans.LATE))
