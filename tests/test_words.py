@@ -148,6 +148,18 @@ def test_page_03_on_the_first_bend(full, records):
         assert len(bends) == 5 and bends[:, 0].sum() > bends.sum() / 2
 
 
+def test_page_03_on_the_length_of_the_prefix(full):
+    said("03", "one token cannot be told from four, and\\n")
+    said("03", "is better than none; sixteen hardly learn in three seeds of five, thirty-six in none.")
+    one, sixteen, most = (plans.longer(plans.PT, length) for length in (1, 16, 36))
+    assert difference(full, one, plans.PT).n == 5 and not difference(full, one, plans.PT).decided
+    assert difference(full, one, plans.MAIN[0]).low > 0
+    hardly = {v: (by_seed(full, v) < 25).sum() for v in (one, plans.PT, sixteen, most)}
+    assert list(hardly.values()) == [0, 0, 3, 5]
+    rates = {v.settings.get("lr") or resolve("full", **v.settings).lr for v in hardly}
+    assert len(rates) == 1
+
+
 def test_page_03_on_the_rate_of_the_prefix():
     said("03", "the sweep gave it ten times MHVA's")
     pt, mhva = (resolve("full", **v.settings).lr for v in (plans.PT, plans.MHVA))

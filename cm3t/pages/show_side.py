@@ -57,9 +57,7 @@ def gallery(
     n, cells = len(frames), flows.shape[1]
     extent, loudness = (0, seconds, 0.5, mels.shape[2] + 0.5), dict(vmin=mels.min(), vmax=mels.max())
     with house():
-        figure, rows = plt.subplots(
-            n, 3, figsize=(8.6, 2.1 * n + 0.4), dpi=80, squeeze=False, width_ratios=(1, 1, 1.6)
-        )
+        figure, rows = plt.subplots(n, 3, figsize=(8.6, 2.1 * n + 0.4), dpi=80, squeeze=False, width_ratios=(1, 1, 1.6))
         for frame, mel, flow, title, (left, middle, right) in zip(frames, mels, flows, titles, rows, strict=True):
             left.imshow(frame)
             left.set_title(title, fontsize=9)
