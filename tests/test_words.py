@@ -149,7 +149,7 @@ def test_page_03_on_the_first_bend(full, records):
 
 
 def test_page_03_on_the_length_of_the_prefix(full):
-    said("03", "one token cannot be told from four, and\\n")
+    said("03", "at the rate that was swept for four tokens, one token cannot be told from four, and")
     said("03", "is better than none; sixteen hardly learn in three seeds of five, thirty-six in all.")
     said("03", "neither one token nor sixteen can be told from four")
     one, sixteen, most = (plans.longer(plans.PT, length) for length in (1, 16, 36))
@@ -219,8 +219,10 @@ def test_page_07_on_where_the_kitchen_is_scored(full):
 
 
 def test_page_07_on_what_is_learned_by_heart_in_the_dyad(full):
-    said("07", "MHVA + PT and\\n")
-    said("07", "end worse than a constant answer")
+    said(
+        "07",
+        "CM3T with another's modalities and full fine-tuning + CAA end worse than a constant answer; MHVA + PT and",
+    )
     whole, ours, caa, cm3t = plans.TASKS["table 4, rooms-dyad"]
     ends = {
         v: interval(select(full, **v.settings)["tune.end.mse"])

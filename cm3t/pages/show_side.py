@@ -199,8 +199,7 @@ def scores_table(
     rows = []
     for variant in variants:
         if found := _found(frame, variant, columns):
-            n = max(each.n for each in found.values())
-            rows.append({"design": variant.label} | _cells(found, columns, digits) | {"n": n})
+            rows.append(_row(variant.label, found, columns, digits))
     return pd.DataFrame(rows, columns=["design", *columns.values(), "n"])
 
 
@@ -214,8 +213,7 @@ def over_first_step_row(
     found = {column: each for column, each in found.items() if each}
     if not found:
         return pd.DataFrame(columns=["design", *columns.values(), "n"])
-    row = {"design": f"{variant.label}, {FIRST}"} | _cells(found, columns, digits, signed=True)
-    return pd.DataFrame([row | {"n": max(each.n for each in found.values())}])
+    return pd.DataFrame([_row(f"{variant.label}, {FIRST}", found, columns, digits, signed=True)])
 
 
 def difference_rows(
@@ -227,11 +225,9 @@ def difference_rows(
     """Rows for `scores_table`, of the same columns: a variant minus another, paired by seed, where both ran."""
     rows = []
     for ours, against in pairs if len(frame) else ():
-        each = {c: paired(frame, ours.settings, against.settings, c) for c in columns if c in frame}
-        found = {column: difference for column, difference in each.items() if difference}
-        if found:
-            row = {"design": f"{ours.label} minus {against.label}"} | _cells(found, columns, digits, signed=True)
-            rows.append(row | {"n": max(difference.n for difference in found.values())})
+        each = {column: paired(frame, ours.settings, against.settings, column) for column in columns}
+        if found := {column: difference for column, difference in each.items() if difference}:
+            rows.append(_row(f"{ours.label} minus {against.label}", found, columns, digits, signed=True))
     return pd.DataFrame(rows, columns=["design", *columns.values(), "n"])
 
 
@@ -268,6 +264,13 @@ def _found(frame: pd.DataFrame, variant: Variant, columns: Iterable[str]) -> dic
     held = [column for column in columns if column in runs and runs[column].notna().any()]
     runs = runs.dropna(subset=held)
     return {column: interval(runs[column]) for column in held if len(runs)}
+
+
+def _row(
+    label: str, found: Mapping[str, Interval], columns: Mapping[str, str], digits: int | None, signed: bool = False
+) -> dict:
+    n = max(each.n for each in found.values())
+    return {"design": label} | _cells(found, columns, digits, signed) | {"n": n}
 
 
 def _cells(
