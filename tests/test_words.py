@@ -151,14 +151,14 @@ def test_page_03_on_the_first_bend(full, records):
 def test_page_03_on_the_length_of_the_prefix(full):
     said("03", "at the rate that was swept for four tokens, one token cannot be told from four, and")
     said("03", "is better than none; sixteen hardly learn in three seeds of five, thirty-six in all.")
-    said("03", "neither one token nor sixteen can be told from four")
+    said("03", "neither one token nor sixteen nor thirty-six can be told from four")
     one, sixteen, most = (plans.longer(plans.PT, length) for length in (1, 16, 36))
     assert difference(full, one, plans.PT).n == 5 and not difference(full, one, plans.PT).decided
     assert difference(full, one, plans.MAIN[0]).low > 0
     hardly = {v: (by_seed(full, v) < 25).sum() for v in (one, plans.PT, sixteen, most)}
     assert list(hardly.values()) == [0, 0, 3, 5]
-    beside = [difference(full, plans.longer(plans.MHVA_PT, length), plans.MHVA_PT) for length in (1, 16)]
-    assert [found.n for found in beside] == [5, 5] and not any(found.decided for found in beside)
+    beside = [difference(full, plans.longer(plans.MHVA_PT, length), plans.MHVA_PT) for length in (1, 16, 36)]
+    assert [found.n for found in beside] == [5, 5, 5] and not any(found.decided for found in beside)
     rates = {v.settings.get("lr") or resolve("full", **v.settings).lr for v in hardly}
     assert len(rates) == 1
 
