@@ -97,6 +97,20 @@ def test_accuracy_against_size_ends_at_all_of_the_kitchens_clips(make_record):
     assert len(EpicKitchens(data_dir() / "rooms-kitchen", split="train")) == plans.KITCHEN_CLIPS
 
 
+def test_differences_by_size_are_of_that_size_and_paired(make_record):
+    scores = {plans.MHVA_PT: (40, 61), plans.CM3T: (53, 70), plans.FULL: (50, 62)}
+    records = [
+        make_record("full", score=score, **v.settings | size)
+        for v, both in scores.items()
+        for score, size in zip(both, (plans.sized(150), {}), strict=True)
+    ]
+    table = curves.size_table(to_frame(records)).set_index("action top-1 (points)")
+    assert table.columns.tolist() == ["150 clips", "300 clips", "600 clips", "1334 clips"]
+    assert table.loc["MHVA + PT - full fine-tuning"].tolist() == ["-10.00", NOT_RUN, NOT_RUN, "-1.00"]
+    assert table.loc["CM3T - full fine-tuning"].tolist() == ["+3.00", NOT_RUN, NOT_RUN, "+8.00"]
+    assert (curves.size_table(EMPTY).iloc[:, 1:] == NOT_RUN).all(axis=None)
+
+
 def test_those_of_one_size_stand_beside_each_other(make_record):
     records = [make_record("full", score=50, **v.settings) for v in (plans.MHVA_PT, plans.CM3T, plans.FULL)]
     bars = curves.against_size(to_frame(records)).axes[0].containers[1:]

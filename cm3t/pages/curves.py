@@ -12,7 +12,7 @@ from cm3t.pages.figures import CAA, MHVA, PREFIX, house, readable, say_if_empty,
 from cm3t.pages.show import variant_colour
 from cm3t.plans import Variant
 from cm3t.records import Record, to_frame
-from cm3t.stats import SCORE, Interval, interval, paired, select
+from cm3t.stats import SCORE, Interval, interval, over_first_step, paired, select
 from cm3t.study import NOT_RUN
 
 TANH = ((plans.ACTIVATION[0], plans.ACTIVATION[1]), (plans.ACTIVATION[2], plans.ACTIVATION[3]))  # ReLU, tanh
@@ -136,14 +136,33 @@ def against_size(frame: pd.DataFrame, title: str = "") -> plt.Figure:
         axes.set_xticks(list(names), list(names.values()))
         drawn = []
         for place, (variant, colour) in enumerate(colours.items()):
-            smaller = [(n, Variant("", variant.settings | plans.sized(n))) for n in plans.SIZES]
-            found = _scores(frame, [*smaller, (plans.KITCHEN_CLIPS, variant)])
+            found = _scores(frame, _by_size(variant).items())
             shift = 0.07 * (place - (len(colours) - 1) / 2)
             drawn.append(series(axes, variant.label, names, found, shift, color=colour))
         axes.set(xlabel="training clips", ylabel="action top-1 (%)", title=title)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
         say_if_empty(axes, [each for each in drawn if each])
     return figure
+
+
+def size_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `against_size` draws, as differences paired by seed: a row each, a column a number of training clips."""
+    heard, tuned = _by_size(plans.CM3T), _by_size(plans.FULL)
+    questions = {
+        f"{first.label} - {plans.FULL.label}": [
+            paired(frame, v.settings, tuned[n].settings) for n, v in _by_size(first).items()
+        ]
+        for first in (plans.MHVA_PT, plans.CM3T)
+    }
+    questions[f"{plans.CM3T.label} - its own first step"] = [over_first_step(frame, v.settings) for v in heard.values()]
+    texts = {words: [f.text(signed=True) if f else NOT_RUN for f in found] for words, found in questions.items()}
+    table = pd.DataFrame.from_dict(texts, orient="index", columns=[f"{n} clips" for n in tuned])
+    return table.rename_axis("action top-1 (points)").reset_index()
+
+
+def _by_size(variant: Variant) -> dict[int, Variant]:
+    """{training clips: the variant with so many}, of rooms-kitchen, up to all of them."""
+    return {n: Variant("", variant.settings | plans.sized(n)) for n in plans.SIZES} | {plans.KITCHEN_CLIPS: variant}
 
 
 def _scores(frame: pd.DataFrame, variants: Iterable[tuple[float, Variant]]) -> dict[float, Interval]:
