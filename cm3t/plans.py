@@ -170,9 +170,12 @@ def sized(clips: int, of: int = KITCHEN_CLIPS) -> dict:
     return {"train_clips": clips, "stretch": round(of / clips)}
 
 
-SMALLER = tuple(
-    Variant(f"{v.label}, {n} clips", v.settings | sized(n)) for v in (MAIN[0], MHVA_PT, CM3T, FULL) for n in SIZES
-)
+def fewer(variant: Variant, clips: int) -> Variant:
+    """The variant with so many clips of rooms-kitchen."""
+    return Variant(f"{variant.label}, {clips} clips", variant.settings | sized(clips))
+
+
+SMALLER = tuple(fewer(v, n) for v in (MAIN[0], MHVA_PT, CM3T, FULL) for n in SIZES)
 HARDENED = Variant("CM3T, modality dropout", CM3T.settings | {"modality_dropout": 0.3})
 MISSING = (CM3T, HARDENED, MMCA, LATE)
 # Reuse: the audio adapters of the kitchen, in the group, whose sound is read alike; with few clips and with all.

@@ -104,10 +104,14 @@ def test_differences_by_size_are_of_that_size_and_paired(make_record):
         for v, both in scores.items()
         for score, size in zip(both, (plans.sized(150), {}), strict=True)
     ]
+    for record in records:
+        metrics = record.train_info["metrics"]["validation"]
+        metrics["no_side"] = metrics["all"] | {"action_top1": 45.5}
     table = curves.size_table(to_frame(records)).set_index("action top-1 (points)")
     assert table.columns.tolist() == ["150 clips", "300 clips", "600 clips", "1334 clips"]
     assert table.loc["MHVA + PT - full fine-tuning"].tolist() == ["-10.00", NOT_RUN, NOT_RUN, "-1.00"]
     assert table.loc["CM3T - full fine-tuning"].tolist() == ["+3.00", NOT_RUN, NOT_RUN, "+8.00"]
+    assert table.loc["CM3T - its own first step"].tolist() == ["+7.50", NOT_RUN, NOT_RUN, "+24.50"]
     assert (curves.size_table(EMPTY).iloc[:, 1:] == NOT_RUN).all(axis=None)
 
 

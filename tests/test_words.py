@@ -254,24 +254,20 @@ def test_page_07_on_few_clips(full):
     said("07", "150 and 600 five seeds leave that open. With 300 it is ahead even of CM3T")
     said("07", "with all clips it is behind.")
     both = plans.MHVA_PT, plans.FULL
-    few = {n: [of_size(v, n) for v in both] for n in plans.SIZES}
+    few = {n: [plans.fewer(v, n) for v in both] for n in plans.SIZES}
     assert all(difference(full, *pair).high < 0 for pair in few.values())
     further = {n: interaction(full, pair, both) for n, pair in few.items()}
     assert all(found.n == 5 for found in further.values())
     assert {n for n, found in further.items() if found.decided} == {300} and further[300].high < 0
-    assert difference(full, of_size(plans.CM3T, 300), few[300][1]).high < 0
+    assert difference(full, plans.fewer(plans.CM3T, 300), few[300][1]).high < 0
     assert difference(full, plans.CM3T, plans.FULL).low > 0
 
 
 def test_page_07_on_what_modalities_add_with_few_clips(full):
     said("07", "What CM3T adds to its own first step is less with 300 and with 600 clips than with all")
-    gains = {n: added(full, of_size(plans.CM3T, n)) for n in (300, 600)}
+    gains = {n: added(full, plans.fewer(plans.CM3T, n)) for n in (300, 600)}
     every = added(full, plans.CM3T)
     assert all(interval(every - gain).low > 0 and len(gain) == 5 for gain in gains.values())
-
-
-def of_size(variant, clips):
-    return plans.Variant("", variant.settings | plans.sized(clips))
 
 
 def added(frame, variant):

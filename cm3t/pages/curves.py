@@ -162,7 +162,7 @@ def size_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _by_size(variant: Variant) -> dict[int, Variant]:
     """{training clips: the variant with so many}, of rooms-kitchen, up to all of them."""
-    return {n: Variant("", variant.settings | plans.sized(n)) for n in plans.SIZES} | {plans.KITCHEN_CLIPS: variant}
+    return {n: plans.fewer(variant, n) for n in plans.SIZES} | {plans.KITCHEN_CLIPS: variant}
 
 
 def _scores(frame: pd.DataFrame, variants: Iterable[tuple[float, Variant]]) -> dict[float, Interval]:
